@@ -1,0 +1,2 @@
+//! The `codejury` command: arguments become one validated configuration, then a library call.
+fn main() {}

@@ -1,0 +1,1 @@
+//! How good is this set of completions?

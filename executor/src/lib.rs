@@ -1,0 +1,20 @@
+//! What happened to one program?
+//!
+//! A [`Sandbox`] runs untrusted programs in cells. Its answer is a [`RunReport`]: facts seen from
+//! outside the program. What the facts mean for a problem is the `judge` crate's business.
+
+mod error;
+mod interpreter;
+mod isolation;
+mod limits;
+mod outcome;
+mod request;
+mod sandbox;
+
+pub use error::SandboxError;
+pub use interpreter::Interpreter;
+pub use isolation::{Isolation, IsolationRequest};
+pub use limits::{Limits, MIB, Usage};
+pub use outcome::{LimitKind, Outcome};
+pub use request::{Captured, InputFile, Network, Path, Program, RunReport, RunRequest};
+pub use sandbox::{Sandbox, SandboxConfig};

@@ -1,0 +1,123 @@
+//! What a caller asks for, and what it gets back.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::{Isolation, Limits, Outcome, Usage};
+
+/// One program to run.
+#[derive(Clone, Debug)]
+pub struct RunRequest {
+    /// What to run.
+    pub program: Program,
+    /// Everything the program can read on standard input.
+    pub stdin: Arc<[u8]>,
+    /// Files put into the working directory first; a request with files gets a cell of its own.
+    pub files: Vec<InputFile>,
+    /// Added to the fixed environment.
+    pub env: Vec<(String, String)>,
+    /// What the run may use.
+    pub limits: Limits,
+    /// What network it sees.
+    pub network: Network,
+    /// Gives the program descriptor 3, a pipe whose bytes come back in [`RunReport::report`]. For
+    /// harnesses of ours; what is written there can be forged by the program.
+    pub report_pipe: bool,
+    /// Files of the working directory to read back after the run, by relative path.
+    pub collect: Vec<PathBuf>,
+}
+
+impl RunRequest {
+    /// A Python program with default limits, no arguments, and nothing on standard input.
+    pub fn python(source: impl Into<Arc<[u8]>>) -> Self {
+        Self {
+            program: Program::Python { source: source.into(), args: Vec::new() },
+            stdin: Arc::from(&b""[..]),
+            files: Vec::new(),
+            env: Vec::new(),
+            limits: Limits::default(),
+            network: Network::None,
+            report_pipe: false,
+            collect: Vec::new(),
+        }
+    }
+}
+
+/// What is run.
+#[derive(Clone, Debug)]
+pub enum Program {
+    /// Python source, run as `python main.py args…`.
+    Python {
+        /// Bytes of `main.py`.
+        source: Arc<[u8]>,
+        /// Arguments after the script's name.
+        args: Vec<OsString>,
+    },
+    /// A command line; `argv[0]` is looked up on the cell's PATH.
+    Command {
+        /// The command and its arguments.
+        argv: Vec<OsString>,
+    },
+}
+
+/// A file placed into the working directory before the run.
+#[derive(Clone, Debug)]
+pub struct InputFile {
+    /// Path relative to the working directory; no `..`, no absolute path.
+    pub path: PathBuf,
+    /// Its content.
+    pub content: Arc<[u8]>,
+}
+
+/// What network a run sees.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Network {
+    /// None: any internet socket raises `PermissionError`.
+    #[default]
+    None,
+    /// A private loopback that no other run shares.
+    Loopback,
+}
+
+/// Captured output: at most the limit is kept, everything is counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Captured {
+    /// The bytes kept. Standard error keeps its head and its tail.
+    pub bytes: Vec<u8>,
+    /// How many bytes the program wrote.
+    pub bytes_total: u64,
+    /// Whether bytes were dropped.
+    pub truncated: bool,
+}
+
+/// Which way a run was started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Path {
+    /// The interpreter was started for this run.
+    Cold,
+    /// Forked from a warmed interpreter.
+    Warm,
+}
+
+/// Everything known about one finished run.
+#[derive(Clone, Debug)]
+pub struct RunReport {
+    /// What happened.
+    pub outcome: Outcome,
+    /// Standard output: its head, up to the limit.
+    pub stdout: Captured,
+    /// Standard error: head and tail.
+    pub stderr: Captured,
+    /// What came through the report pipe (at most 16 MiB), if one was asked for.
+    pub report: Vec<u8>,
+    /// The files asked for that exist and are regular, in the order of the request.
+    pub collected: Vec<(PathBuf, Vec<u8>)>,
+    /// What it used.
+    pub usage: Usage,
+    /// The isolation actually enforced.
+    pub isolation: Isolation,
+    /// How it was started.
+    pub path: Path,
+}
