@@ -9,6 +9,7 @@ mod isolation;
 mod limits;
 mod outcome;
 mod request;
+mod runner;
 mod sandbox;
 
 pub use error::SandboxError;
@@ -17,4 +18,5 @@ pub use isolation::{Isolation, IsolationRequest};
 pub use limits::{Limits, MIB, Usage};
 pub use outcome::{LimitKind, Outcome};
 pub use request::{Captured, InputFile, Network, Path, Program, RunReport, RunRequest};
+pub use runner::Runner;
 pub use sandbox::{Sandbox, SandboxConfig};

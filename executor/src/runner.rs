@@ -1,0 +1,40 @@
+//! What the judge needs of a sandbox, whichever backend stands behind it.
+
+use crate::{Interpreter, Isolation, RunReport, RunRequest, Sandbox, SandboxError};
+
+/// Runs programs. Shared between threads; how many runs really go on at once is its own affair.
+pub trait Runner: Send + Sync {
+    /// Runs one program and waits until it has ended and everything it started is gone.
+    ///
+    /// # Errors
+    ///
+    /// A [`SandboxError`] means *we* failed and nothing is known about the program.
+    fn run(&self, request: &RunRequest) -> Result<RunReport, SandboxError>;
+
+    /// The isolation every run gets.
+    fn isolation(&self) -> Isolation;
+
+    /// The backend's name in reports and cache keys: `native` or `wasm`.
+    fn backend(&self) -> &'static str;
+
+    /// The interpreter that runs submissions.
+    fn interpreter(&self) -> &Interpreter;
+}
+
+impl Runner for Sandbox {
+    fn run(&self, request: &RunRequest) -> Result<RunReport, SandboxError> {
+        Self::run(self, request)
+    }
+
+    fn isolation(&self) -> Isolation {
+        Self::isolation(self)
+    }
+
+    fn backend(&self) -> &'static str {
+        "native"
+    }
+
+    fn interpreter(&self) -> &Interpreter {
+        Self::interpreter(self)
+    }
+}
