@@ -3,14 +3,20 @@
 //! A [`Sandbox`] runs untrusted programs in cells. Its answer is a [`RunReport`]: facts seen from
 //! outside the program. What the facts mean for a problem is the `judge` crate's business.
 
+mod capture;
+mod cells;
+mod cgroup;
 mod error;
+mod host;
 mod interpreter;
 mod isolation;
 mod limits;
 mod outcome;
 mod request;
+mod root_plan;
 mod runner;
 mod sandbox;
+mod seccomp;
 
 pub use error::SandboxError;
 pub use interpreter::Interpreter;
@@ -19,4 +25,4 @@ pub use limits::{Limits, MIB, Usage};
 pub use outcome::{LimitKind, Outcome};
 pub use request::{Captured, InputFile, Network, Path, Program, RunReport, RunRequest};
 pub use runner::Runner;
-pub use sandbox::{Sandbox, SandboxConfig};
+pub use sandbox::{Cancel, Sandbox, SandboxConfig};

@@ -1,0 +1,500 @@
+//! One cell as the supervisor holds it: started, talked to, and ended.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, IoSlice, IoSliceMut, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command as Process, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use ::cell::protocol::{
+    self, CGROUP_FD, CONTROL_FD, Hello, HostIds, OOM_FD, OomNotice, PAYLOAD_FD, SETUP_FD, Setup, WORK_DIR, Wire,
+};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, sendmsg, socketpair,
+};
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use tempfile::TempDir;
+
+use crate::cgroup::{CellCgroup, Cgroups};
+use crate::root_plan::RootPlan;
+use crate::seccomp::Filters;
+use crate::{Isolation, Limits, Network, SandboxError};
+
+/// The executable of every cell, built by `build.rs`.
+const EXECUTABLE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/codejury-cell"));
+/// A cell that is not ready after this long hangs.
+const READY_WITHIN: Duration = Duration::from_secs(20);
+
+/// What stays the same for all runs of a cell. Runs that differ here never share one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct CellKey {
+    pub(crate) network: Network,
+    tasks: u32,
+    open_files: u32,
+    file_size_bytes: u64,
+    scratch_bytes: u64,
+    scratch_inodes: u64,
+}
+
+impl CellKey {
+    pub(crate) fn new(network: Network, limits: &Limits) -> Self {
+        Self {
+            network,
+            tasks: limits.tasks,
+            open_files: limits.open_files,
+            file_size_bytes: limits.file_size_bytes,
+            scratch_bytes: limits.scratch_bytes,
+            scratch_inodes: limits.scratch_inodes,
+        }
+    }
+}
+
+/// What all cells of a sandbox are made from.
+#[derive(Debug)]
+pub(crate) struct CellPlan {
+    pub(crate) isolation: Isolation,
+    pub(crate) root: RootPlan,
+    pub(crate) filters: Filters,
+    pub(crate) cgroups: Cgroups,
+    pub(crate) landlock_abi: u32,
+    pub(crate) ids: IdSource,
+}
+
+/// A running cell. Dropping it ends it and everything inside.
+#[derive(Debug)]
+pub(crate) struct Cell {
+    pub(crate) key: CellKey,
+    pub(crate) control: OwnedFd,
+    pub(crate) payload: OwnedFd,
+    pidfd: OwnedFd,
+    /// Set where the started process is itself the cell (`restricted`).
+    process: Option<Child>,
+    // Fields drop in order: the folders go after the processes in them.
+    pub(crate) cgroup: CellCgroup,
+    scratch: Option<TempDir>,
+    pub(crate) runs: u64,
+}
+
+impl Cell {
+    /// Starts a cell and waits until it is ready. Blocks for a few milliseconds, at most 20 s.
+    pub(crate) fn start(plan: &CellPlan, key: CellKey) -> Result<Self, SandboxError> {
+        let namespaces = plan.isolation == Isolation::Namespaces;
+        let cgroup = plan.cgroups.make(key.tasks).map_err(|e| setup_error("making the cgroup", e))?;
+        let host_ids = plan.ids.next();
+        let scratch = if namespaces { None } else { Some(host_scratch(host_ids)?) };
+        let (oom_notice, _) = cgroup.oom_notice();
+        let memory_cgroup = oom_notice != OomNotice::None;
+        let setup = Setup {
+            namespaces,
+            host_ids,
+            binds: plan.root.binds.clone(),
+            symlinks: plan.root.symlinks.clone(),
+            files: plan.root.files.clone(),
+            scratch_dir: scratch.as_ref().map(|dir| dir.path().to_owned()),
+            scratch_bytes: key.scratch_bytes,
+            scratch_inodes: key.scratch_inodes,
+            loopback: key.network == Network::Loopback,
+            cgroups: u32::try_from(cgroup.procs.len()).unwrap_or(0),
+            oom_notice,
+            memory_cgroup,
+            landlock_abi: plan.landlock_abi,
+            tasks: key.tasks,
+            open_files: key.open_files,
+            file_size_bytes: key.file_size_bytes,
+            filters_once: plan.filters.once(key.network, memory_cgroup),
+            filters_run: plan.filters.run(),
+        };
+        let (control, control_inside) = seqpacket_pair()?;
+        let (payload, payload_inside) = seqpacket_pair()?;
+        let mut process = spawn(&setup, &cgroup, &control_inside, &payload_inside)?;
+        drop((control_inside, payload_inside));
+        let introduced = introduce(&control, Instant::now() + READY_WITHIN);
+        if introduced.is_err() || namespaces {
+            // In the good case it has split off pid 1 and is gone; in the bad one it must be.
+            if introduced.is_err() {
+                let _ = process.kill();
+            }
+            let _ = process.wait();
+        }
+        let pidfd = introduced?;
+        let process = (!namespaces).then_some(process);
+        let cell = Self { key, control, payload, pidfd, process, cgroup, scratch, runs: 0 };
+        cell.await_ready()?;
+        Ok(cell)
+    }
+
+    fn await_ready(&self) -> Result<(), SandboxError> {
+        match hello(&self.control, Instant::now() + READY_WITHIN)? {
+            (Hello::Ready, _) => Ok(()),
+            (Hello::Failed(failure), _) => {
+                Err(setup_error(&failure.step, io::Error::from_raw_os_error(failure.errno)))
+            }
+            (Hello::Spawned(_), _) => Err(setup_error("introducing the cell", io::ErrorKind::InvalidData.into())),
+        }
+    }
+
+    /// Where the run's folders lie, as the run sees them.
+    pub(crate) fn folders(&self) -> (PathBuf, PathBuf) {
+        match &self.scratch {
+            Some(dir) => (dir.path().join("work"), dir.path().join("tmp")),
+            None => (WORK_DIR.into(), "/tmp".into()),
+        }
+    }
+}
+
+impl Drop for Cell {
+    fn drop(&mut self) {
+        if self.process.is_some() {
+            // Without a pid namespace only the cell itself can end what its runs left: let it.
+            let _ = nix::sys::socket::shutdown(self.control.as_raw_fd(), nix::sys::socket::Shutdown::Both);
+            let mut fds = [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)];
+            let _ = poll(&mut fds, PollTimeout::from(2000_u16));
+        }
+        kill_by_pidfd(&self.pidfd);
+        let _ = waitid(Id::PIDFd(self.pidfd.as_fd()), WaitPidFlag::WEXITED | WaitPidFlag::__WALL);
+    }
+}
+
+#[allow(unsafe_code, reason = "no wrapper for pidfd_send_signal in the libraries we use")]
+fn kill_by_pidfd(pidfd: &OwnedFd) {
+    // SAFETY: the call reads no memory of ours: a descriptor, a number, a null pointer, no flags.
+    unsafe {
+        libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), libc::SIGKILL, std::ptr::null::<u8>(), 0);
+    }
+}
+
+pub(crate) fn setup_error(step: &str, source: io::Error) -> SandboxError {
+    SandboxError::CellSetup { step: step.to_owned(), source }
+}
+
+/// The environment of every run, the same on every path.
+pub(crate) fn fixed_environment() -> Vec<(&'static str, &'static str)> {
+    vec![
+        ("PATH", "/usr/local/bin:/usr/bin:/bin"),
+        ("HOME", WORK_DIR),
+        ("TMPDIR", "/tmp"),
+        ("LANG", "C.UTF-8"),
+        ("PYTHONHASHSEED", "0"),
+        // On a host with many cores these libraries alone would cross the task limit.
+        ("OMP_NUM_THREADS", "1"),
+        ("OPENBLAS_NUM_THREADS", "1"),
+        ("MKL_NUM_THREADS", "1"),
+    ]
+}
+
+/// [`fixed_environment`] with the cell's own folders and a request's additions, as `NAME=value`.
+pub(crate) fn environment(cell: &Cell, added: &[(String, String)]) -> Vec<OsString> {
+    let (work, tmp) = cell.folders();
+    let mut all: Vec<(OsString, OsString)> =
+        fixed_environment().into_iter().map(|(k, v)| (k.into(), v.into())).collect();
+    let own = [("HOME".into(), work.into()), ("TMPDIR".into(), tmp.into())];
+    for (name, value) in own.into_iter().chain(added.iter().map(|(k, v)| (k.into(), v.into()))) {
+        match all.iter_mut().find(|(have, _)| *have == name) {
+            Some((_, have)) => *have = value,
+            None => all.push((name, value)),
+        }
+    }
+    all.into_iter()
+        .map(|(mut pair, value)| {
+            pair.push("=");
+            pair.push(value);
+            pair
+        })
+        .collect()
+}
+
+/// Hands out host ids, different for each cell: before Linux 5.14 several limits count per host id.
+#[derive(Debug)]
+pub(crate) struct IdSource {
+    /// First id and how many pairs; `None` maps the caller's own id.
+    range: Option<(u32, u32)>,
+    next: std::sync::atomic::AtomicU32,
+}
+
+impl IdSource {
+    /// Decides by who we are. A run must never be the host's root.
+    pub(crate) fn new() -> Result<Self, SandboxError> {
+        let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+        let range = if nix::unistd::geteuid().is_root() { Some(range_of(&map)?) } else { None };
+        Ok(Self { range, next: (std::process::id().wrapping_mul(4096)).into() })
+    }
+
+    fn next(&self) -> Option<HostIds> {
+        let (first, pairs) = self.range?;
+        let index = self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % pairs;
+        Some(HostIds { cell: first + 2 * index, run: first + 2 * index + 1 })
+    }
+}
+
+/// Ids far from those of people and services, within what this user namespace has.
+fn range_of(uid_map: &str) -> Result<(u32, u32), SandboxError> {
+    let extents = uid_map.lines().filter_map(|line| {
+        let mut fields = line.split_whitespace().map(|f| f.parse::<u64>().ok());
+        let (inside, _outside, length) = (fields.next()??, fields.next()??, fields.next()??);
+        Some((inside, length))
+    });
+    let (inside, length) = extents.max_by_key(|(_, length)| *length).unwrap_or((0, 0));
+    if length < 1024 {
+        return Err(SandboxError::IsolationUnavailable {
+            layer: "user namespace",
+            reason: format!("root here has only {length} user ids, none to spare for programs"),
+            remedy: "run codejury as an ordinary user".to_owned(),
+        });
+    }
+    let first = (inside + length / 2).max(inside + 512);
+    let pairs = ((inside + length - first) / 2).min(1 << 24);
+    Ok((u32::try_from(first).unwrap_or(u32::MAX / 2), u32::try_from(pairs).unwrap_or(1)))
+}
+
+fn host_scratch(ids: Option<HostIds>) -> Result<TempDir, SandboxError> {
+    let make = || -> io::Result<TempDir> {
+        let dir = tempfile::Builder::new().prefix("codejury-").tempdir()?;
+        if let Some(ids) = ids {
+            std::os::unix::fs::chown(dir.path(), Some(ids.run), Some(ids.run))?;
+        }
+        for name in ["work", "tmp", "shm", "mnt"] {
+            let folder = dir.path().join(name);
+            std::fs::create_dir(&folder)?;
+            if let Some(ids) = ids {
+                std::os::unix::fs::chown(&folder, Some(ids.run), Some(ids.run))?;
+            }
+        }
+        Ok(dir)
+    };
+    make().map_err(|e| setup_error("making the scratch folder", e))
+}
+
+fn seqpacket_pair() -> Result<(OwnedFd, OwnedFd), SandboxError> {
+    socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
+        .map_err(|e| setup_error("making a socket pair", e.into()))
+}
+
+/// Where the cell's executable can be started from.
+enum Executable {
+    Memory(File),
+    // Some hosts forbid executing memory files.
+    Disk(tempfile::TempPath),
+}
+
+impl Executable {
+    fn get() -> Result<&'static Self, SandboxError> {
+        static ONCE: OnceLock<Executable> = OnceLock::new();
+        if let Some(found) = ONCE.get() {
+            return Ok(found);
+        }
+        let made = Self::in_memory().or_else(|_| Self::on_disk());
+        let made = made.map_err(|e| setup_error("unpacking the cell's executable", e))?;
+        Ok(ONCE.get_or_init(|| made))
+    }
+
+    fn in_memory() -> io::Result<Self> {
+        let fd = memfd_create(c"codejury-cell", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
+        let mut file = File::from(fd);
+        file.write_all(EXECUTABLE)?;
+        use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+        let seals = SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
+        fcntl(&file, FcntlArg::F_ADD_SEALS(seals))?;
+        let made = Self::Memory(file);
+        // By hand it only prints a line and ends with 2; a host that forbids it fails here.
+        Process::new(made.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status()?;
+        Ok(made)
+    }
+
+    fn on_disk() -> io::Result<Self> {
+        use std::os::unix::fs::PermissionsExt;
+        let mut file = tempfile::Builder::new()
+            .prefix("codejury-cell-")
+            .permissions(std::fs::Permissions::from_mode(0o700))
+            .tempfile()?;
+        file.write_all(EXECUTABLE)?;
+        Ok(Self::Disk(file.into_temp_path()))
+    }
+
+    fn path(&self) -> PathBuf {
+        match self {
+            Self::Memory(file) => format!("/proc/self/fd/{}", file.as_raw_fd()).into(),
+            Self::Disk(path) => path.to_path_buf(),
+        }
+    }
+}
+
+fn spawn(
+    setup: &Setup,
+    cgroup: &CellCgroup,
+    control: &OwnedFd,
+    payload: &OwnedFd,
+) -> Result<Child, SandboxError> {
+    let setup_file = setup_file(setup).map_err(|e| setup_error("writing the setup", e))?;
+    let mut wanted: Vec<(BorrowedFd, RawFd)> = vec![
+        (control.as_fd(), CONTROL_FD),
+        (payload.as_fd(), PAYLOAD_FD),
+        (setup_file.as_fd(), SETUP_FD),
+    ];
+    if let (_, Some(notice)) = cgroup.oom_notice() {
+        wanted.push((notice.as_fd(), OOM_FD));
+    }
+    for (file, target) in cgroup.procs.iter().zip(CGROUP_FD..) {
+        wanted.push((file.as_fd(), target));
+    }
+    // Lifted above every target first: a source may itself have a target's number.
+    let mut lifted = Vec::with_capacity(wanted.len());
+    for (fd, target) in wanted {
+        let above = nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_DUPFD_CLOEXEC(64))
+            .map_err(|e| setup_error("duplicating a descriptor", e.into()))?;
+        // SAFETY: fcntl has just made this descriptor, and nobody else knows it.
+        #[allow(unsafe_code, reason = "fcntl returns a bare number")]
+        lifted.push((unsafe { OwnedFd::from_raw_fd(above) }, target));
+    }
+    let mut process = Process::new(Executable::get()?.path());
+    process.env_clear().current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let pairs: Vec<(RawFd, RawFd)> = lifted.iter().map(|(fd, target)| (fd.as_raw_fd(), *target)).collect();
+    // SAFETY: between fork and exec only dup2 is called, which is async-signal-safe and allocates
+    // nothing; `pairs` was allocated before.
+    #[allow(unsafe_code, reason = "descriptors get their numbers between fork and exec")]
+    unsafe {
+        process.pre_exec(move || {
+            for &(from, to) in &pairs {
+                if libc::dup2(from, to) < 0 {
+                    return Err(io::Error::last_os_error());
+                }
+            }
+            Ok(())
+        });
+    }
+    process.spawn().map_err(|e| setup_error("starting the cell's executable", e))
+}
+
+fn setup_file(setup: &Setup) -> io::Result<File> {
+    let mut file = match memfd_create(c"codejury-setup", MFdFlags::MFD_CLOEXEC) {
+        Ok(fd) => File::from(fd),
+        Err(_) => tempfile::tempfile()?,
+    };
+    file.write_all(&protocol::VERSION.to_le_bytes())?;
+    file.write_all(&setup.encode())?;
+    io::Seek::rewind(&mut file)?;
+    Ok(file)
+}
+
+fn introduce(control: &OwnedFd, deadline: Instant) -> Result<OwnedFd, SandboxError> {
+    match hello(control, deadline)? {
+        (Hello::Spawned(_), Some(pidfd)) => Ok(pidfd),
+        (Hello::Failed(failure), _) => {
+            Err(setup_error(&failure.step, io::Error::from_raw_os_error(failure.errno)))
+        }
+        _ => Err(setup_error("introducing the cell", io::ErrorKind::InvalidData.into())),
+    }
+}
+
+fn hello(control: &OwnedFd, deadline: Instant) -> Result<(Hello, Option<OwnedFd>), SandboxError> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    let mut fds = [PollFd::new(control.as_fd(), PollFlags::POLLIN)];
+    let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+    let ready = poll(&mut fds, timeout).map_err(|e| setup_error("waiting for the cell", e.into()))?;
+    if ready == 0 {
+        return Err(setup_error("waiting for the cell", io::ErrorKind::TimedOut.into()));
+    }
+    let (message, fd) = receive(control).map_err(|e| setup_error("waiting for the cell", e))?;
+    if message.is_empty() {
+        return Err(setup_error("waiting for the cell", io::ErrorKind::UnexpectedEof.into()));
+    }
+    let hello = Hello::decode(&message)
+        .map_err(|_| setup_error("reading the cell's answer", io::ErrorKind::InvalidData.into()))?;
+    Ok((hello, fd))
+}
+
+/// Receives one message and the descriptor attached to it, if any. Empty: the cell is gone.
+pub(crate) fn receive(socket: &OwnedFd) -> io::Result<(Vec<u8>, Option<OwnedFd>)> {
+    let mut bytes = vec![0; 4096];
+    let mut space = nix::cmsg_space!([RawFd; 1]);
+    let mut vectors = [IoSliceMut::new(&mut bytes)];
+    let (n, attached) = loop {
+        match recvmsg::<()>(socket.as_raw_fd(), &mut vectors, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC) {
+            Err(Errno::EINTR) => {}
+            Err(e) => return Err(e.into()),
+            Ok(message) => {
+                let mut attached = None;
+                for control in message.cmsgs()? {
+                    if let ControlMessageOwned::ScmRights(fds) = control {
+                        for fd in fds {
+                            // SAFETY: the kernel has just made this descriptor for us alone.
+                            #[allow(unsafe_code, reason = "received descriptors arrive as bare numbers")]
+                            let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+                            attached = Some(fd);
+                        }
+                    }
+                }
+                break (message.bytes, attached);
+            }
+        }
+    };
+    bytes.truncate(n);
+    Ok((bytes, attached))
+}
+
+/// Sends one message with descriptors; never raises SIGPIPE.
+pub(crate) fn send(socket: &OwnedFd, bytes: &[u8], fds: &[RawFd]) -> io::Result<()> {
+    let rights = [ControlMessage::ScmRights(fds)];
+    let attached: &[ControlMessage] = if fds.is_empty() { &[] } else { &rights };
+    loop {
+        match sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(bytes)], attached, MsgFlags::MSG_NOSIGNAL, None) {
+            Err(Errno::EINTR) => {}
+            Err(e) => return Err(e.into()),
+            Ok(_) => return Ok(()),
+        }
+    }
+}
+
+/// A memory file with `bytes`, for payloads too large for a message.
+pub(crate) fn memory_file(bytes: &[u8]) -> io::Result<File> {
+    let mut file = match memfd_create(c"codejury-payload", MFdFlags::MFD_CLOEXEC) {
+        Ok(fd) => File::from(fd),
+        Err(_) => tempfile::tempfile()?,
+    };
+    file.write_all(bytes)?;
+    io::Seek::rewind(&mut file)?;
+    Ok(file)
+}
+
+/// Whether a path stays where it is told: relative, and nothing but names.
+pub(crate) fn is_plain_relative(path: &Path) -> bool {
+    use std::os::unix::ffi::OsStrExt;
+    path.components().next().is_some()
+        && path.components().all(|c| matches!(c, std::path::Component::Normal(_)))
+        && !path.as_os_str().as_bytes().contains(&0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_never_get_the_hosts_root_or_a_persons_id() {
+        let cases = [
+            ("the host", "         0          0 4294967295\n", true),
+            ("a container with subordinate ids", "0 1000 1\n1 100000 65536\n", true),
+            ("a container with one id", "0 1000 1\n", false),
+            ("unreadable", "", false),
+        ];
+        for (name, map, usable) in cases {
+            let range = range_of(map);
+            assert_eq!(range.is_ok(), usable, "case: {name}");
+            if let Ok((first, pairs)) = range {
+                assert!(first > 500 && pairs > 0, "case: {name}: {first} {pairs}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_plain_relative_paths_are_taken() {
+        for (path, fine) in [("a", true), ("a/b.txt", true), ("", false), ("/a", false), ("../a", false), ("a/../b", false), ("a\0b", false)] {
+            assert_eq!(is_plain_relative(Path::new(path)), fine, "{path:?}");
+        }
+    }
+}
