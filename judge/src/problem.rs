@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::Compare;
+use crate::{Compare, Value};
 
 /// One problem with its suite. Every dataset reader produces these.
 #[derive(Clone, Debug, PartialEq)]
@@ -11,7 +11,8 @@ pub struct Problem {
     pub problem_id: String,
     /// Slug of the dataset it came from.
     pub dataset: String,
-    /// What a model is shown; for `check` problems also the head of the program.
+    /// What a model is shown. For `check` problems also the head of the program: a continuation is
+    /// appended to it, a whole program gets its imports and helpers.
     pub prompt: String,
     /// The test cases, by kind.
     pub suite: Suite,
@@ -63,9 +64,36 @@ pub enum Suite {
     Call {
         /// The function's name.
         entry_point: String,
+        /// Runs before the submission, in its namespace: imports that the dataset takes for granted.
+        setup: String,
         /// One run per test case.
         tests: Vec<CallTest>,
     },
+}
+
+impl Suite {
+    /// The kind's word in rows: `stdio`, `check`, `asserts`, `call` or `checker`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Stdio { checker: None, .. } => "stdio",
+            Self::Stdio {
+                checker: Some(_), ..
+            } => "checker",
+            Self::Check { .. } => "check",
+            Self::Asserts { .. } => "asserts",
+            Self::Call { .. } => "call",
+        }
+    }
+
+    /// How many test cases it has.
+    pub fn test_count(&self) -> usize {
+        match self {
+            Self::Stdio { tests, .. } => tests.len(),
+            Self::Check { .. } => 1,
+            Self::Asserts { tests, .. } => tests.len(),
+            Self::Call { tests, .. } => tests.len(),
+        }
+    }
 }
 
 /// One stdin/stdout test case. Bytes: nothing here is assumed to be UTF-8.
@@ -77,13 +105,13 @@ pub struct StdioTest {
     pub expected: Arc<[u8]>,
 }
 
-/// One call test case.
+/// One call test case. [`Value`] keeps integers of any size, which `serde_json::Value` does not.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CallTest {
     /// Positional arguments.
-    pub args: Vec<serde_json::Value>,
+    pub args: Vec<Value>,
     /// The result expected.
-    pub expected: serde_json::Value,
+    pub expected: Value,
 }
 
 /// A problem's own checker program.
@@ -96,8 +124,10 @@ pub struct Checker {
 }
 
 /// Limits that a row, a config section or a flag states; each is optional.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize,
+)]
+#[serde(default, deny_unknown_fields)]
 pub struct LimitOverrides {
     /// Wall time in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -146,15 +176,19 @@ pub struct Submission {
     pub truncated: bool,
 }
 
-/// Source text of a submission, or the reason why there is none.
+/// Source bytes of a submission, or the reason why there are none.
+///
+/// Bytes, because CPython reads bytes: a coding cookie, a byte order mark and text that is no UTF-8
+/// (a lone surrogate of a model's answer, say) mean what they would mean in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SubmissionSource {
     /// A finished program, or a module that stands alone.
     Program(Arc<[u8]>),
-    /// HumanEval: the text continues the prompt.
+    /// The text continues the problem's prompt.
     Continuation(Arc<[u8]>),
-    /// HumanEval: stands alone if it compiles alone and defines the entry point at module level,
-    /// else continues the prompt. Decided inside the sandbox, and reported.
+    /// Stands alone if it compiles alone and defines the entry point at module level, else
+    /// continues the prompt. Decided inside the sandbox; a continuation is reported as extraction
+    /// `completion`.
     ProgramOrContinuation(Arc<[u8]>),
     /// A blank completion: `syntax_error/no_code`, not run.
     Empty,
