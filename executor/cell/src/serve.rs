@@ -155,7 +155,7 @@ impl Server<'_> {
         };
         if let Some(last_pid) = &self.last_pid {
             // Everybody else is gone, so 2 is free. Before Linux 5.9 it takes more rights than we keep.
-            let _ = sys::write_all(last_pid.as_raw_fd(), b"1");
+            let _ = sys::write_at_start(last_pid.as_raw_fd(), b"1");
         }
         // SAFETY: this process has had one thread since its start (root.rs asserts it), so no lock
         // can be held by a thread that the child will not have; the child never returns.

@@ -119,6 +119,11 @@ pub(crate) fn write_all(fd: RawFd, mut bytes: &[u8]) -> Result<(), Errno> {
     Ok(())
 }
 
+/// Sets a kernel value through a descriptor that stays open: only writes at offset 0 count.
+pub(crate) fn write_at_start(fd: RawFd, bytes: &[u8]) -> Result<(), Errno> {
+    call!(libc::pwrite(fd, bytes.as_ptr().cast(), bytes.len(), 0) as i64).map(drop)
+}
+
 /// Writes a small kernel file (`/proc/…`, cgroups) in one call.
 pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), Errno> {
     let fd = open(path, libc::O_WRONLY, 0)?;
