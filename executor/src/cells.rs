@@ -222,7 +222,7 @@ impl IdSource {
     /// Decides by who we are. A run must never be the host's root.
     pub(crate) fn new() -> Result<Self, SandboxError> {
         let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-        let range = if nix::unistd::geteuid().is_root() { Some(range_of(&map)?) } else { None };
+        let range = if nix::unistd::geteuid().is_root() { range_of(&map)? } else { None };
         Ok(Self { range, next: (std::process::id().wrapping_mul(4096)).into() })
     }
 
@@ -234,23 +234,33 @@ impl IdSource {
 }
 
 /// Ids far from those of people and services, within what this user namespace has.
-fn range_of(uid_map: &str) -> Result<(u32, u32), SandboxError> {
-    let extents = uid_map.lines().filter_map(|line| {
-        let mut fields = line.split_whitespace().map(|f| f.parse::<u64>().ok());
-        let (inside, _outside, length) = (fields.next()??, fields.next()??, fields.next()??);
-        Some((inside, length))
-    });
-    let (inside, length) = extents.max_by_key(|(_, length)| *length).unwrap_or((0, 0));
+fn range_of(uid_map: &str) -> Result<Option<(u32, u32)>, SandboxError> {
+    let extents: Vec<(u64, u64, u64)> = uid_map
+        .lines()
+        .filter_map(|line| {
+            let mut fields = line.split_whitespace().map(|f| f.parse::<u64>().ok());
+            Some((fields.next()??, fields.next()??, fields.next()??))
+        })
+        .collect();
+    let Some((inside, _, length)) = extents.iter().copied().max_by_key(|(_, _, length)| *length) else {
+        return Err(no_ids("the user id map cannot be read"));
+    };
     if length < 1024 {
-        return Err(SandboxError::IsolationUnavailable {
-            layer: "user namespace",
-            reason: format!("root here has only {length} user ids, none to spare for programs"),
-            remedy: "run codejury as an ordinary user".to_owned(),
-        });
+        // A container's root that is an ordinary user outside maps itself, like any ordinary user.
+        let root_outside = extents.iter().any(|(inside, outside, _)| *inside == 0 && *outside == 0);
+        return if root_outside { Err(no_ids("this root is the host's root with no ids to spare")) } else { Ok(None) };
     }
     let first = (inside + length / 2).max(inside + 512);
     let pairs = ((inside + length - first) / 2).min(1 << 24);
-    Ok((u32::try_from(first).unwrap_or(u32::MAX / 2), u32::try_from(pairs).unwrap_or(1)))
+    Ok(Some((u32::try_from(first).unwrap_or(u32::MAX / 2), u32::try_from(pairs).unwrap_or(1))))
+}
+
+fn no_ids(reason: &str) -> SandboxError {
+    SandboxError::IsolationUnavailable {
+        layer: "user namespace",
+        reason: format!("programs must not run as the host's root, and {reason}"),
+        remedy: "run codejury as an ordinary user".to_owned(),
+    }
 }
 
 fn host_scratch(ids: Option<HostIds>) -> Result<TempDir, SandboxError> {
@@ -477,15 +487,16 @@ mod tests {
     #[test]
     fn runs_never_get_the_hosts_root_or_a_persons_id() {
         let cases = [
-            ("the host", "         0          0 4294967295\n", true),
-            ("a container with subordinate ids", "0 1000 1\n1 100000 65536\n", true),
-            ("a container with one id", "0 1000 1\n", false),
-            ("unreadable", "", false),
+            ("the host", "         0          0 4294967295\n", Some(true)),
+            ("a container with subordinate ids", "0 1000 1\n1 100000 65536\n", Some(true)),
+            ("a container with one id of an ordinary user", "0 1000 1\n", Some(false)),
+            ("a namespace with one id, the host's root", "0 0 1\n", None),
+            ("unreadable", "", None),
         ];
-        for (name, map, usable) in cases {
-            let range = range_of(map);
-            assert_eq!(range.is_ok(), usable, "case: {name}");
-            if let Ok((first, pairs)) = range {
+        for (name, map, expected) in cases {
+            let range = range_of(map).ok();
+            assert_eq!(range.map(|r| r.is_some()), expected, "case: {name}");
+            if let Some(Some((first, pairs))) = range {
                 assert!(first > 500 && pairs > 0, "case: {name}: {first} {pairs}");
             }
         }

@@ -6,6 +6,7 @@
 mod capture;
 mod cells;
 mod cgroup;
+mod doctor;
 mod error;
 mod host;
 mod interpreter;
@@ -18,6 +19,7 @@ mod runner;
 mod sandbox;
 mod seccomp;
 
+pub use doctor::{Check, Status, doctor};
 pub use error::SandboxError;
 pub use interpreter::Interpreter;
 pub use isolation::{Isolation, IsolationRequest};
