@@ -1,15 +1,30 @@
 //! What the judge needs of a sandbox, whichever backend stands behind it.
 
-use crate::{Interpreter, Isolation, RunReport, RunRequest, Sandbox, SandboxError};
+use crate::{Cancel, Interpreter, Isolation, RunReport, RunRequest, Sandbox, SandboxError};
 
 /// Runs programs. Shared between threads; how many runs really go on at once is its own affair.
 pub trait Runner: Send + Sync {
-    /// Runs one program and waits until it has ended and everything it started is gone.
+    /// Runs one program and waits until it has ended and everything it started is gone, or until
+    /// `cancel` is thrown.
+    ///
+    /// # Errors
+    ///
+    /// A [`SandboxError`] means *we* failed and nothing is known about the program;
+    /// [`SandboxError::Cancelled`] that the caller ended it.
+    fn run_until(
+        &self,
+        request: &RunRequest,
+        cancel: Option<&Cancel>,
+    ) -> Result<RunReport, SandboxError>;
+
+    /// [`Runner::run_until`] that nobody cancels.
     ///
     /// # Errors
     ///
     /// A [`SandboxError`] means *we* failed and nothing is known about the program.
-    fn run(&self, request: &RunRequest) -> Result<RunReport, SandboxError>;
+    fn run(&self, request: &RunRequest) -> Result<RunReport, SandboxError> {
+        self.run_until(request, None)
+    }
 
     /// The isolation every run gets.
     fn isolation(&self) -> Isolation;
@@ -22,8 +37,12 @@ pub trait Runner: Send + Sync {
 }
 
 impl Runner for Sandbox {
-    fn run(&self, request: &RunRequest) -> Result<RunReport, SandboxError> {
-        Self::run(self, request)
+    fn run_until(
+        &self,
+        request: &RunRequest,
+        cancel: Option<&Cancel>,
+    ) -> Result<RunReport, SandboxError> {
+        Self::run_until(self, request, cancel)
     }
 
     fn isolation(&self) -> Isolation {
