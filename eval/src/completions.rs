@@ -97,7 +97,7 @@ impl Completions {
     ///
     /// The file cannot be read, a row is bad, or two rows are for the same problem and sample.
     pub fn open(path: &Path) -> Result<Self, EvalError> {
-        let rows = if starter::is_name(path) && !path.exists() {
+        let mut rows = if starter::is_name(path) && !path.exists() {
             Rows::of_bytes("starter", starter::COMPLETIONS)?
         } else {
             Rows::open(path, &|_| true)?
@@ -105,9 +105,12 @@ impl Completions {
         let mut store = Store::new(path, &rows)?;
         let mut by_problem: HashMap<Box<str>, Ids> = HashMap::new();
         let mut is_parquet = false;
-        for row in rows {
+        while let Some(row) = rows.next() {
             let row = row?;
-            let parsed = parse(&row.text).map_err(|error| error.at(row.place.clone()))?;
+            let parsed = match parse(&row.text) {
+                Ok(parsed) => parsed,
+                Err(error) => return Err(rows.blame_packing(error.at(row.place))),
+            };
             let entries = &mut by_problem.entry(parsed.problem_id.into()).or_default().entries;
             let (offset, length) = store.place_of(&row.text, row.offset)?;
             let number = match row.place.at {

@@ -390,7 +390,13 @@ impl Problems {
 
     fn next_problem(&mut self) -> Result<Option<Problem>, EvalError> {
         while let Some(RowText { place, text, .. }) = self.next_row()? {
-            let problem = self.dataset.read(&text).map_err(|error| error.at(place.clone()))?;
+            let problem = self.dataset.read(&text).map_err(|error| {
+                let error = error.at(place.clone());
+                match &mut self.rows {
+                    Some(rows) => rows.blame_packing(error),
+                    None => error,
+                }
+            })?;
             let file = self.next_file as u32 - 1;
             let id = problem.problem_id.as_str();
             if let Some((file, at)) = self.seen.insert(id.into(), (file, place.at)) {
@@ -438,7 +444,11 @@ impl Dataset {
     fn read(&self, text: &str) -> Result<Problem, FieldError> {
         let spec = &self.spec;
         let mut problem = if self.format == Format::Native {
-            Problem::from_row(text)?
+            Problem::from_row(text).map_err(|error| match Fields::parse(text) {
+                Ok(_) => error.into(),
+                // No object at all: said in the same words for every format.
+                Err(error) => error,
+            })?
         } else {
             let row = Fields::parse(text)?;
             match self.format {

@@ -29,9 +29,16 @@ pub(crate) struct RowText {
 pub(crate) struct Rows {
     file: Arc<Path>,
     source: Source,
-    /// Neither packed nor parquet.
-    plain: bool,
+    origin: Origin,
     state: State,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Origin {
+    Memory,
+    Plain,
+    Packed,
+    Parquet,
 }
 
 enum Source {
@@ -56,27 +63,41 @@ impl Rows {
         let mut input = File::open(path).map_err(EvalError::read(path))?;
         let mut magic = Vec::new();
         (&mut input).take(4).read_to_end(&mut magic).map_err(EvalError::read(path))?;
-        let is_parquet = magic == *b"PAR1";
-        let plain = !is_parquet && packing(&magic).is_none();
-        let source = if is_parquet {
+        let origin = match packing(&magic) {
+            _ if magic == *b"PAR1" => Origin::Parquet,
+            Some(_) => Origin::Packed,
+            None => Origin::Plain,
+        };
+        let source = if origin == Origin::Parquet {
             Source::Parquet(Box::new(parquet::ParquetRows::open(Arc::clone(&file), columns)?))
         } else {
             let input = unpacked(magic, input).map_err(EvalError::read(path))?;
             Source::Json(json::JsonRows::new(Arc::clone(&file), input)?)
         };
-        Ok(Self { file, source, plain, state: State::NoRowYet })
+        Ok(Self { file, source, origin, state: State::NoRowYet })
     }
 
     /// Rows that are in memory, with the name that errors give them.
     pub(crate) fn of_bytes(name: &str, bytes: &'static [u8]) -> Result<Self, EvalError> {
         let file: Arc<Path> = Path::new(name).into();
         let source = Source::Json(json::JsonRows::new(Arc::clone(&file), Box::new(bytes))?);
-        Ok(Self { file, source, plain: false, state: State::NoRowYet })
+        Ok(Self { file, source, origin: Origin::Memory, state: State::NoRowYet })
+    }
+
+    /// What to report when a row is bad: that error, unless the packed data turns out to be
+    /// corrupt. Gzip has its checksum at the end, so nonsense rows may come first.
+    pub(crate) fn blame_packing(&mut self, error: EvalError) -> EvalError {
+        match &mut self.source {
+            Source::Json(rows) if self.origin == Origin::Packed => {
+                rows.drain().err().unwrap_or(error)
+            }
+            _ => error,
+        }
     }
 
     /// Whether a row can be read again from this very file, at its [`RowText::offset`].
     pub(crate) fn offsets_are_in_file(&self) -> bool {
-        self.plain && self.file.metadata().is_ok_and(|meta| meta.is_file())
+        self.origin == Origin::Plain && self.file.metadata().is_ok_and(|meta| meta.is_file())
     }
 }
 
@@ -100,7 +121,7 @@ impl Iterator for Rows {
                 return None;
             }
             Ok(Some(row)) => Ok(row),
-            Err(error) => Err(error),
+            Err(error) => Err(self.blame_packing(error)),
         };
         self.state = if item.is_ok() { State::SomeRows } else { State::Ended };
         Some(item)

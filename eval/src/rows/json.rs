@@ -86,7 +86,10 @@ impl JsonRows {
         match byte {
             Some(b'{') => {}
             Some(_) => return Err(self.bad(at, "expected an object")),
-            None => return Err(self.bad(at, "the file ends before its array does")),
+            None => {
+                let at = Position::Line(self.line);
+                return Err(self.bad(at, "the file ends before its array does"));
+            }
         }
         let offset = self.offset;
         let bytes = self.object(at)?;
@@ -125,6 +128,17 @@ impl JsonRows {
             if closed {
                 return Ok(bytes);
             }
+        }
+    }
+
+    /// Reads to the end, for the error that may wait there.
+    pub(super) fn drain(&mut self) -> Result<(), EvalError> {
+        loop {
+            let available = self.fill()?.len();
+            if available == 0 {
+                return Ok(());
+            }
+            self.consume(available);
         }
     }
 

@@ -1,0 +1,9 @@
+//! The eval library against real dataset files, generated parquet, and broken inputs.
+
+mod broken;
+mod completions;
+mod datasets;
+mod operations;
+mod parquet;
+mod results;
+mod support;
