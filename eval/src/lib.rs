@@ -26,6 +26,6 @@ pub use completions::{Answer, Completions, Generation};
 pub use dataset::{Dataset, DatasetSpec, Format, Problems, TestSelection};
 pub use error::{EvalError, Place, Position};
 pub use extract::{ExtractRule, Mode, Target, extract};
-pub use metrics::{DatasetSummary, MetricSettings, Session, Tally, TestFacts, VerdictFacts};
+pub use metrics::{DatasetSummary, MetricSettings, Session, Tally};
 pub use operations::{CheckReport, FailingReference, Listing, Scan, scan};
 pub use results::{ResultsFolder, Start, Summary, VerdictLog, flat_metrics};

@@ -7,69 +7,18 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use judge::ErrorType;
+use judge::{ErrorType, Verdict};
 use serde::{Deserialize, Serialize};
 
 use crate::EvalError;
 use crate::completions::Generation;
 use crate::stats::{Bootstrap, mean, pass_at_k, quantile, wilson95};
 
-/// What the metrics need of a verdict row; the rest of the row is not looked at.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-pub struct VerdictFacts {
-    /// The problem.
-    pub problem_id: String,
-    /// The sample, from 0.
-    pub sample: u32,
-    /// `stdio`, `check`, `asserts`, `call` or `checker`.
-    pub kind: String,
-    /// Whether every test case passed.
-    pub accepted: bool,
-    /// Passed test cases over all; `None` when some test case has no verdict.
-    pub pass_ratio: Option<f64>,
-    /// The word for the problem.
-    pub error_type: ErrorType,
-    /// The reason behind it.
-    #[serde(default)]
-    pub error_subtype: Option<String>,
-    /// Seconds, summed over runs.
-    #[serde(default)]
-    pub judge_time: Option<f64>,
-    /// One entry for each test case.
-    #[serde(default)]
-    pub tests: Vec<TestFacts>,
-}
-
-/// What the metrics need of one test case in a verdict row.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-pub struct TestFacts {
-    /// One of the six words, or `skipped`.
-    pub error_type: String,
-    /// For example `no_output`.
-    #[serde(default)]
-    pub error_subtype: Option<String>,
-}
-
-impl VerdictFacts {
-    /// Reads a verdict row.
-    ///
-    /// # Errors
-    ///
-    /// The row is no verdict; the message names the field.
-    pub fn from_row(row: &str) -> Result<Self, String> {
-        serde_json::from_str(row).map_err(|error| error.to_string())
-    }
-
-    /// Whether the program ran every test case to its end and printed nothing. `None` for
-    /// problems that are not about output.
-    fn printed_nothing(&self) -> Option<bool> {
-        if !matches!(self.kind.as_str(), "stdio" | "checker") {
-            return None;
-        }
-        let mut executed = self.tests.iter().filter(|test| test.error_type != "skipped").peekable();
-        let any = executed.peek().is_some();
-        Some(any && executed.all(|test| test.error_subtype.as_deref() == Some("no_output")))
-    }
+/// Whether every executed test case of a program printed nothing but white space. `None` for
+/// problems that are not about output.
+fn printed_nothing(verdict: &Verdict) -> Option<bool> {
+    matches!(verdict.kind.as_str(), "stdio" | "checker")
+        .then(|| verdict.evidence.as_ref().is_some_and(|evidence| evidence.no_output))
 }
 
 /// How a dataset's numbers are computed.
@@ -101,7 +50,7 @@ struct Sample {
     error_type: ErrorType,
     accepted: bool,
     pass_ratio: Option<f64>,
-    judge_time: Option<f64>,
+    judge_time: f64,
     printed_nothing: Option<bool>,
     tokens: Option<u64>,
     truncated: Option<bool>,
@@ -167,13 +116,13 @@ impl Tally {
     /// # Errors
     ///
     /// There is one for this problem and sample already.
-    pub fn add(&mut self, verdict: &VerdictFacts, generation: Generation) -> Result<(), EvalError> {
+    pub fn add(&mut self, verdict: &Verdict, generation: Generation) -> Result<(), EvalError> {
         let sample = Sample {
             error_type: verdict.error_type,
             accepted: verdict.accepted,
             pass_ratio: verdict.pass_ratio,
             judge_time: verdict.judge_time,
-            printed_nothing: verdict.printed_nothing(),
+            printed_nothing: printed_nothing(verdict),
             tokens: generation.tokens,
             truncated: generation.truncated,
             context_length: verdict.error_subtype.as_deref() == Some("context_length"),
@@ -228,7 +177,7 @@ impl Tally {
         numbers.share("api_error_rate", |s| Some(!s.judged()), |_| true);
         numbers.pass_ratios();
         numbers.average("avg_gen_tokens", |s| s.tokens.map(|tokens| tokens as f64));
-        numbers.average("avg_judge_time", |s| s.judge_time);
+        numbers.average("avg_judge_time", |s| Some(s.judge_time));
         let throughput = session.and_then(|session| {
             let seconds = session.wall_clock.as_secs_f64();
             (seconds > 0.0).then(|| session.problems as f64 / seconds)
@@ -381,24 +330,28 @@ impl<'a> Numbers<'a> {
 
 #[cfg(test)]
 mod tests {
+    use judge::Evidence;
+
     use super::*;
 
-    fn verdict(id: &str, sample: u32, error_type: ErrorType) -> VerdictFacts {
+    fn verdict(id: &str, sample: u32, error_type: ErrorType) -> Verdict {
         let passed = error_type == ErrorType::Success;
-        VerdictFacts {
-            problem_id: id.to_owned(),
-            sample,
-            kind: "stdio".into(),
-            accepted: passed,
-            pass_ratio: (error_type != ErrorType::ApiError).then_some(f64::from(u8::from(passed))),
-            error_type,
-            error_subtype: None,
-            judge_time: Some(1.0),
-            tests: Vec::new(),
-        }
+        let usage = serde_json::json!({
+            "wall_time_ms": 0.0, "cpu_time_ms": 0.0, "setup_time_ms": 0.0, "memory_peak_bytes": 0,
+        });
+        let row = serde_json::json!({
+            "schema": judge::VERDICT_SCHEMA, "problem_id": id, "sample": sample, "dataset": "d",
+            "kind": "stdio", "accepted": passed, "n_tests": 1, "error_type": error_type,
+            "pass_ratio": (error_type != ErrorType::ApiError).then_some(u8::from(passed)),
+            "error_subtype": null, "error_types": {}, "evidence": {}, "output_matched": passed,
+            "compare": "tokens", "extraction": null, "truncated": false, "integrity": "isolated",
+            "isolation": "namespaces", "backend": "native", "wasm": null, "near_limit": false,
+            "tests": [], "judge_time": 1.0, "path": "warm", "cached": false, "usage": usage,
+        });
+        Verdict::from_row(&row.to_string()).expect("a verdict row")
     }
 
-    fn tally(verdicts: &[VerdictFacts]) -> Tally {
+    fn tally(verdicts: &[Verdict]) -> Tally {
         let mut tally = Tally::new("d");
         for verdict in verdicts {
             tally.add(verdict, Generation::default()).expect("no duplicate");
@@ -511,26 +464,19 @@ mod tests {
 
     #[test]
     fn a_program_that_prints_nothing_is_counted() {
-        let test = |kind: &str, subtype: Option<&str>| TestFacts {
-            error_type: kind.into(),
-            error_subtype: subtype.map(str::to_owned),
-        };
-        let silent = || test("wrong_answer", Some("no_output"));
+        let silent = Evidence { no_output: true, ..Evidence::default() };
         let cases = [
-            ("all silent", "stdio", vec![silent(), silent()], Some(true)),
-            ("then skipped", "stdio", vec![silent(), test("skipped", None)], Some(true)),
-            ("one answer", "stdio", vec![silent(), test("success", None)], Some(false)),
-            ("nothing ran", "stdio", vec![], Some(false)),
-            ("checker", "checker", vec![silent()], Some(true)),
-            ("function", "check", vec![silent()], None),
+            ("silent", "stdio", Some(silent.clone()), Some(1.0)),
+            ("silent, with a checker", "checker", Some(silent.clone()), Some(1.0)),
+            ("it printed", "stdio", Some(Evidence::default()), Some(0.0)),
+            ("nothing ran", "stdio", None, Some(0.0)),
+            ("a function", "check", Some(silent), None),
         ];
-        for (name, kind, tests, expected) in cases {
+        for (name, kind, evidence, rate) in cases {
             let mut verdict = verdict("a", 0, ErrorType::WrongAnswer);
             verdict.kind = kind.into();
-            verdict.tests = tests;
-            assert_eq!(verdict.printed_nothing(), expected, "case: {name}");
+            verdict.evidence = evidence;
             let summary = tally(&[verdict]).summary(&settings(&[1]), None);
-            let rate = expected.map(|silent| f64::from(u8::from(silent)));
             assert_eq!(summary.metrics["no_output_rate"], rate, "case: {name}");
         }
     }
@@ -538,12 +484,12 @@ mod tests {
     #[test]
     fn any_order_of_arrival_gives_the_same_bits() {
         let mut random = crate::stats::SplitMix64(3);
-        let mut verdicts: Vec<VerdictFacts> = (0..300)
+        let mut verdicts: Vec<Verdict> = (0..300)
             .map(|i| {
                 let kind = ErrorType::ALL[random.below(6)];
                 let mut verdict = verdict(&format!("p{}", i / 3), i % 3, kind);
                 verdict.pass_ratio = verdict.pass_ratio.map(|_| random.below(1000) as f64 / 997.0);
-                verdict.judge_time = Some(random.below(1000) as f64 / 991.0);
+                verdict.judge_time = random.below(1000) as f64 / 991.0;
                 verdict
             })
             .collect();
@@ -581,21 +527,5 @@ mod tests {
         let mut tally = tally(&[verdict("a", 0, ErrorType::Success)]);
         let again = tally.add(&verdict("a", 0, ErrorType::Timeout), Generation::default());
         assert!(matches!(again, Err(EvalError::DuplicateVerdict { .. })));
-    }
-
-    #[test]
-    fn a_verdict_row_is_read_as_it_is_written() {
-        let row = r#"{"schema":"x","problem_id":"a","sample":1,"dataset":"d","kind":"stdio",
-            "accepted":false,"pass_ratio":0.5,"n_tests":2,"error_type":"wrong_answer",
-            "error_subtype":"no_output","tests":[{"index":0,"error_type":"success",
-            "error_subtype":null,"usage":{}},{"index":1,"error_type":"skipped"}],
-            "judge_time":0.25}"#;
-        let facts = VerdictFacts::from_row(row).expect("a verdict");
-        assert_eq!((facts.problem_id.as_str(), facts.sample), ("a", 1));
-        assert_eq!(facts.error_type, ErrorType::WrongAnswer);
-        assert_eq!(facts.tests.len(), 2);
-        assert_eq!(facts.printed_nothing(), Some(false));
-        let error = VerdictFacts::from_row(r#"{"problem_id":"a"}"#).expect_err("incomplete");
-        assert!(error.contains("missing field `sample`"), "{error}");
     }
 }

@@ -5,13 +5,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use judge::{ErrorType, Problem, Submission, SubmissionSource};
+use judge::{ErrorType, Problem, Submission, SubmissionSource, Verdict};
 use serde::Serialize;
 
 use crate::EvalError;
 use crate::completions::Completions;
 use crate::dataset::{Dataset, Format};
-use crate::metrics::VerdictFacts;
 use crate::results::write_atomically;
 
 /// What a dataset and its completions look like before anything runs.
@@ -179,7 +178,7 @@ pub struct FailingReference {
 
 impl CheckReport {
     /// Takes one verdict.
-    pub fn add(&mut self, verdict: &VerdictFacts) {
+    pub fn add(&mut self, verdict: &Verdict) {
         self.checked += 1;
         if !verdict.accepted {
             self.failing.push(FailingReference {

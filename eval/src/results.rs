@@ -466,3 +466,47 @@ fn fingerprint(settings: &Map<String, Value>) -> String {
     let sorted = serde_json::to_vec(&leaves(settings)).expect("JSON values always serialise");
     hex(&Sha256::digest(sorted))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(id: &str) -> String {
+        format!(r#"{{"problem_id":"{id}","sample":0,"error_type":"success"}}"#)
+    }
+
+    #[test]
+    fn a_full_disk_loses_nothing_that_was_written() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("d.jsonl");
+        let ids = ["a".to_owned(), "b".to_owned()];
+        let mut log = VerdictLog::open(path.clone(), &ids).expect("opens");
+        log.append(&row("a")).expect("written");
+        // Every write to this device fails as on a full disk.
+        let full = OpenOptions::new().append(true).open("/dev/full").expect("there");
+        let disk = std::mem::replace(&mut log.file, full);
+        let error = log.append(&row("b")).expect_err("full");
+        let EvalError::Write { path: named, source } = &error else { panic!("{error:?}") };
+        assert_eq!((named, source.kind()), (&path, io::ErrorKind::StorageFull));
+        assert_eq!(fs::read_to_string(&path).expect("there"), row("a") + "\n");
+        // Once there is room again, the same row is written.
+        log.file = disk;
+        log.append(&row("b")).expect("written");
+        log.finish().expect("finished");
+        assert_eq!(fs::read_to_string(&path).expect("there"), row("a") + "\n" + &row("b") + "\n");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_replaced_stays_as_it_was() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("summary.json");
+        fs::write(&path, "old").expect("written");
+        let error = write_atomically(&path, |out| {
+            out.write_all(b"half of the new")?;
+            Err(io::ErrorKind::StorageFull.into())
+        });
+        assert!(matches!(error, Err(EvalError::Write { .. })), "{error:?}");
+        assert_eq!(fs::read_to_string(&path).expect("there"), "old");
+        assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1);
+    }
+}

@@ -1,9 +1,9 @@
 //! Listing, importing, and the references of a dataset.
 
-use eval::{CheckReport, Dataset, DatasetSpec, VerdictFacts};
-use judge::ErrorType;
+use eval::{CheckReport, Dataset, DatasetSpec};
+use judge::{ErrorType, Verdict};
 
-use crate::support::{chain, file, folder, open, problems, shared};
+use crate::support::{chain, file, folder, open, problems, shared, verdict_row};
 
 #[test]
 fn listings_count() {
@@ -71,23 +71,16 @@ fn every_reference_becomes_a_submission() {
 #[test]
 fn a_check_reports_what_fails() {
     let mut report = CheckReport::default();
-    let row = |id: &str, accepted: bool| VerdictFacts {
-        problem_id: id.into(),
-        sample: 0,
-        kind: "stdio".into(),
-        accepted,
-        pass_ratio: Some(0.5),
-        error_type: if accepted { ErrorType::Success } else { ErrorType::Timeout },
-        error_subtype: Some("cpu".into()),
-        judge_time: None,
-        tests: Vec::new(),
+    let row = |id: &str, error_type: &str| {
+        Verdict::from_row(&verdict_row(id, 0, error_type)).expect("a verdict row")
     };
-    report.add(&row("a", true));
+    report.add(&row("a", "success"));
     assert!(report.holds());
-    report.add(&row("b", false));
+    report.add(&row("b", "timeout"));
     assert_eq!(report.checked, 2);
     assert_eq!(report.failing.len(), 1);
     assert_eq!(report.failing[0].problem_id, "b");
+    assert_eq!(report.failing[0].error_type, ErrorType::Timeout);
     assert!(!report.holds());
     let report = CheckReport { without_reference: vec!["c".into()], ..CheckReport::default() };
     assert!(!report.holds());

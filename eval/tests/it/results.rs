@@ -5,11 +5,11 @@ use std::path::Path;
 
 use eval::{
     DatasetSummary, EvalError, Generation, MetricSettings, ResultsFolder, Start, Summary, Tally,
-    VerdictFacts,
 };
+use judge::Verdict;
 use serde_json::{Map, Value, json};
 
-use crate::support::{chain, folder};
+use crate::support::{chain, folder, verdict_row as row};
 
 fn settings(wall_time_ms: u64) -> Map<String, Value> {
     let settings = json!({
@@ -20,15 +20,6 @@ fn settings(wall_time_ms: u64) -> Map<String, Value> {
 
 fn start(path: &Path, start: Start) -> Result<ResultsFolder, EvalError> {
     ResultsFolder::open(path, settings(1000), start)
-}
-
-fn row(id: &str, sample: u32, error_type: &str) -> String {
-    let accepted = error_type == "success";
-    json!({
-        "problem_id": id, "sample": sample, "kind": "stdio", "accepted": accepted,
-        "pass_ratio": f64::from(u8::from(accepted)), "error_type": error_type,
-    })
-    .to_string()
 }
 
 fn ids() -> Vec<String> {
@@ -219,8 +210,8 @@ fn summaries_are_written_whole() {
     let results = start(folder.path(), Start::Resume).expect("opens");
     let mut tally = Tally::new("d");
     for (id, error_type) in [("a", "success"), ("b", "wrong_answer"), ("c", "api_error")] {
-        let facts = VerdictFacts::from_row(&row(id, 0, error_type)).expect("a verdict");
-        tally.add(&facts, Generation::default()).expect("no duplicate");
+        let verdict = Verdict::from_row(&row(id, 0, error_type)).expect("a verdict");
+        tally.add(&verdict, Generation::default()).expect("no duplicate");
     }
     let summary: DatasetSummary = tally.summary(&MetricSettings::default(), None);
     let datasets = BTreeMap::from([("d".to_owned(), summary.clone())]);

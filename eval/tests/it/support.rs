@@ -81,3 +81,21 @@ pub(crate) fn stdio(problem: &Problem) -> Vec<(String, String)> {
         other => panic!("no stdio problem: {other:?}"),
     }
 }
+
+/// A verdict row as the judge writes it.
+pub(crate) fn verdict_row(id: &str, sample: u32, error_type: &str) -> String {
+    let accepted = error_type == "success";
+    let usage = serde_json::json!({
+        "wall_time_ms": 0.0, "cpu_time_ms": 0.0, "setup_time_ms": 0.0, "memory_peak_bytes": 0,
+    });
+    serde_json::json!({
+        "schema": judge::VERDICT_SCHEMA, "problem_id": id, "sample": sample, "dataset": "d",
+        "kind": "stdio", "accepted": accepted, "n_tests": 1, "error_type": error_type,
+        "pass_ratio": (error_type != "api_error").then_some(u8::from(accepted)),
+        "error_subtype": null, "error_types": {}, "evidence": {}, "output_matched": accepted,
+        "compare": "tokens", "extraction": null, "truncated": false, "integrity": "isolated",
+        "isolation": "namespaces", "backend": "native", "wasm": null, "near_limit": false,
+        "tests": [], "judge_time": 1.0, "path": "warm", "cached": false, "usage": usage,
+    })
+    .to_string()
+}
