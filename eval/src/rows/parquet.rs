@@ -35,6 +35,16 @@ impl ParquetRows {
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
         let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(input, options)
             .map_err(|error| EvalError::parquet(&file, error))?;
+        // The reader takes these for granted, and panics.
+        let negative = builder.metadata().row_groups().iter().flat_map(|group| group.columns()).any(
+            |column| {
+                let offsets = [Some(column.data_page_offset()), column.dictionary_page_offset()];
+                column.compressed_size() < 0 || offsets.into_iter().flatten().any(|at| at < 0)
+            },
+        );
+        if negative {
+            return Err(EvalError::parquet(&file, "a column has a negative place or size"));
+        }
         let column_names: Vec<String> =
             builder.schema().fields().iter().map(|field| field.name().clone()).collect();
         let wanted = (0..column_names.len()).filter(|&index| columns(&column_names[index]));

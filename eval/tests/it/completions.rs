@@ -43,7 +43,9 @@ fn rows_become_submissions() {
     let continuation: Is = |source| matches!(source, SubmissionSource::Continuation(_));
     let either: Is = |source| matches!(source, SubmissionSource::ProgramOrContinuation(_));
     let empty: Is = |source| matches!(source, SubmissionSource::Empty);
-    let cases: Vec<(&str, &str, &str, Is, &str, Option<&str>)> = vec![
+    // Name, kind of problem, row; form, text and mode that must come of it.
+    type Case<'a> = (&'a str, &'a str, &'a str, Is, &'a str, Option<&'a str>);
+    let cases: Vec<Case<'_>> = vec![
         (
             "completion",
             "stdio",

@@ -402,3 +402,31 @@ fn broken_parquet() {
     let error = outcome(DatasetSpec::new(&path)).expect_err("no text");
     assert!(error.ends_with("x.parquet, row 1, field `name`: not UTF-8"), "{error}");
 }
+
+/// Bytes changed anywhere: an error or rows, but no panic, and no allocation of what a length says.
+#[test]
+fn mangled_parquet_is_at_worst_an_error() {
+    const ROUNDS: u32 = 8000;
+    let folder = folder();
+    let path = folder.path().join("x.parquet");
+    write(&path, &[contest_batch(&sample_rows())], 100, Compression::SNAPPY);
+    let bytes = std::fs::read(&path).expect("reading");
+    let mut seed = 1_u64;
+    let mut random = || {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) as usize
+    };
+    let mut refused = 0;
+    for _ in 0..ROUNDS {
+        let mut mangled = bytes.clone();
+        for _ in 0..=random() % 3 {
+            let at = random() % mangled.len();
+            mangled[at] = random() as u8;
+        }
+        std::fs::write(&path, &mangled).expect("writing");
+        let format = Some(Format::CodeContests);
+        let spec = DatasetSpec { format, references: true, ..DatasetSpec::new(&path) };
+        refused += u32::from(outcome(spec).is_err());
+    }
+    assert!(refused > ROUNDS / 2, "{refused} of {ROUNDS}");
+}
