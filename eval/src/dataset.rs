@@ -6,12 +6,12 @@
 //! seen so far; nothing is ever skipped, the first bad row ends the stream with its error.
 
 mod apps;
+mod cases;
 mod code_contests;
 mod human_eval;
 mod live_code_bench;
 mod mbpp;
 mod sandbox_fusion;
-mod tests;
 
 use std::collections::HashMap;
 use std::fmt;

@@ -4,7 +4,7 @@ use judge::{CallTest, LimitOverrides, Problem, StdioTest, Suite, Value};
 use serde_json::value::RawValue;
 
 use super::DatasetSpec;
-use super::tests::{call_test_of_texts, object_or_json, stdio_test, value};
+use super::cases::{call_test_of_texts, object_or_json, stdio_test, value};
 use crate::fields::{FieldError, Fields, items, read};
 
 pub(super) const COLUMNS: &[&str] =

@@ -5,7 +5,7 @@
 
 use judge::{Compare, LimitOverrides, Problem, StdioTest, Suite};
 
-use super::tests::stdio_test;
+use super::cases::stdio_test;
 use super::{DatasetSpec, TestSelection};
 use crate::fields::{FieldError, Fields, Id, read};
 

@@ -11,7 +11,7 @@ use judge::{CallTest, LimitOverrides, Problem, StdioTest, Suite};
 use serde_json::value::RawValue;
 
 use super::apps::{IMPORTS, with_starter_code};
-use super::tests::{call_test_of_texts, object_or_json, stdio_test};
+use super::cases::{call_test_of_texts, object_or_json, stdio_test};
 use super::{DatasetSpec, TestSelection};
 use crate::fields::{FieldError, Fields, items};
 

@@ -3,8 +3,8 @@
 use judge::{Compare, LimitOverrides, Problem, StdioTest, Suite};
 use serde_json::value::RawValue;
 
+use super::cases::{object_or_json, stdio_test};
 use super::live_code_bench::tests_as_json;
-use super::tests::{object_or_json, stdio_test};
 use super::{DatasetSpec, human_eval, mbpp};
 use crate::fields::{FieldError, Fields, items};
 

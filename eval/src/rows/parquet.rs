@@ -5,6 +5,7 @@
 //! that writers embed, so that dictionary and view types need no code.
 
 use std::fs::File;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -33,28 +34,16 @@ impl ParquetRows {
     pub(super) fn open(file: Arc<Path>, columns: Columns<'_>) -> Result<Self, EvalError> {
         let input = File::open(&file).map_err(EvalError::read(&file))?;
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-        let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(input, options)
-            .map_err(|error| EvalError::parquet(&file, error))?;
-        // The reader takes these for granted, and panics.
-        let negative = builder.metadata().row_groups().iter().flat_map(|group| group.columns()).any(
-            |column| {
-                let offsets = [Some(column.data_page_offset()), column.dictionary_page_offset()];
-                column.compressed_size() < 0 || offsets.into_iter().flatten().any(|at| at < 0)
-            },
-        );
-        if negative {
-            return Err(EvalError::parquet(&file, "a column has a negative place or size"));
-        }
+        let builder = guarded(&file, || {
+            ParquetRecordBatchReaderBuilder::try_new_with_options(input, options)
+        })?;
         let column_names: Vec<String> =
             builder.schema().fields().iter().map(|field| field.name().clone()).collect();
         let wanted = (0..column_names.len()).filter(|&index| columns(&column_names[index]));
         let mask = ProjectionMask::roots(builder.parquet_schema(), wanted);
-        let reader = builder
-            .with_projection(mask)
-            // One row: a row of CodeContests can be a hundred megabytes.
-            .with_batch_size(1)
-            .build()
-            .map_err(|error| EvalError::parquet(&file, error))?;
+        // One row at a time: a row of CodeContests can be a hundred megabytes.
+        let builder = builder.with_projection(mask).with_batch_size(1);
+        let reader = guarded(&file, || builder.build())?;
         Ok(Self { file, column_names, reader, done: 0 })
     }
 
@@ -64,11 +53,8 @@ impl ParquetRows {
 
     pub(super) fn next_row(&mut self) -> Result<Option<RowText>, EvalError> {
         let place = Place { file: Arc::clone(&self.file), at: Position::Row(self.done + 1) };
-        let batch = match self.reader.next() {
-            None => return Ok(None),
-            Some(Err(error)) => return Err(EvalError::parquet(&self.file, error)),
-            Some(Ok(batch)) => batch,
-        };
+        let batch = guarded(&self.file, || self.reader.next().transpose())?;
+        let Some(batch) = batch else { return Ok(None) };
         self.done += 1;
         let mut text = vec![b'{'];
         for (field, column) in batch.schema().fields().iter().zip(batch.columns()) {
@@ -81,6 +67,19 @@ impl ParquetRows {
         let text =
             String::from_utf8(text).map_err(|error| EvalError::parquet(&self.file, error))?;
         Ok(Some(RowText { place, text, offset: 0 }))
+    }
+}
+
+/// Calls into the decoder, which panics on some files whose bytes are mangled where no checksum
+/// covers them. After an error nothing is read any more, so that what a panic left behind is not
+/// looked at.
+fn guarded<T, E: Into<Box<dyn std::error::Error + Send + Sync>>>(
+    file: &Path,
+    decode: impl FnOnce() -> Result<T, E>,
+) -> Result<T, EvalError> {
+    match panic::catch_unwind(AssertUnwindSafe(decode)) {
+        Ok(result) => result.map_err(|error| EvalError::parquet(file, error)),
+        Err(_) => Err(EvalError::parquet(file, "the file is corrupt (its decoder panicked)")),
     }
 }
 
