@@ -1,2 +1,58 @@
 //! The `codejury` command: arguments become one validated configuration, then a library call.
-fn main() {}
+//!
+//! `args` is what can be typed, `config` what it means, each command has a file of its own.
+//! Results go to standard output or files, talk goes to standard error, and how a command ends is
+//! one table in `exit`.
+
+mod args;
+mod check;
+mod classify;
+mod completions;
+mod config;
+mod dataset;
+mod doctor;
+mod exit;
+mod interrupt;
+mod judge;
+mod output;
+mod progress;
+mod run;
+mod summary;
+mod units;
+
+use std::io;
+
+use clap::Parser as _;
+
+use crate::args::{Arguments, Command};
+use crate::exit::ExitCode;
+use crate::output::{Palette, say};
+
+fn main() -> std::process::ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(usage) => {
+            // Also help and version, which are no errors. Where nobody reads, nothing is lost.
+            let _ = usage.print();
+            return if usage.use_stderr() { ExitCode::BadInput } else { ExitCode::Done }.into();
+        }
+    };
+    execute(arguments.command)
+        .unwrap_or_else(|error| {
+            say(exit::describe(&error, Palette::of(&io::stderr())));
+            exit::code_of(&error)
+        })
+        .into()
+}
+
+fn execute(command: Command) -> anyhow::Result<ExitCode> {
+    interrupt::install()?;
+    match command {
+        Command::Judge(args) => judge::run(&args),
+        Command::Run(args) => run::run(&args),
+        Command::Dataset(command) => dataset::run(&command),
+        Command::Doctor(args) => doctor::run(&args),
+        Command::Classify(args) => classify::run(&args),
+        Command::Completions(args) => completions::run(&args),
+    }
+}

@@ -1,0 +1,136 @@
+//! What the words mean together: flags become the values that the libraries take, or an error that
+//! says which flags contradict each other or ask for what this build does not have.
+
+use std::time::Duration;
+
+use executor::{IsolationRequest, Network, Runner, Sandbox, SandboxConfig};
+use judge::{Aggregate, CacheConfig, IntegrityRequest, JudgeConfig, LimitOverrides, Overrides};
+
+use crate::args::{
+    AggregateChoice, BackendChoice, CellsChoice, IntegrityChoice, IsolationChoice, JudgingArgs,
+    LimitArgs, LimitsChoice, NetworkChoice, PathChoice, SandboxArgs,
+};
+use crate::exit::{ExitCode, Failure};
+
+impl SandboxArgs {
+    /// The sandbox asked for, with one slot for each processor.
+    ///
+    /// # Errors
+    ///
+    /// Backend and isolation contradict each other (exit 2), or this build does not have what is
+    /// asked for (exit 3, or 2 for the path).
+    pub(crate) fn config(&self) -> Result<SandboxConfig, Failure> {
+        use BackendChoice as Backend;
+        use IsolationChoice as Level;
+        let isolation = match (self.backend, self.isolation) {
+            (Some(Backend::Native), Some(Level::Wasm)) => {
+                return Err(contradiction("--backend native", "--isolation wasm"));
+            }
+            (Some(Backend::Wasm), Some(Level::Namespaces)) => {
+                return Err(contradiction("--backend wasm", "--isolation namespaces"));
+            }
+            (Some(Backend::Wasm), Some(Level::Restricted)) => {
+                return Err(contradiction("--backend wasm", "--isolation restricted"));
+            }
+            (Some(Backend::Wasm), _) | (_, Some(Level::Wasm)) => {
+                let message = "this build has no wasm backend";
+                return Err(Failure::new(ExitCode::HostCannot, message).hint(
+                    "leave --backend and --isolation away, or take what the host gives with \
+                     --isolation best-available",
+                ));
+            }
+            (_, None | Some(Level::Namespaces)) => IsolationRequest::Namespaces,
+            (_, Some(Level::Restricted)) => IsolationRequest::Restricted,
+            (_, Some(Level::BestAvailable)) => IsolationRequest::BestAvailable,
+        };
+        if self.path == PathChoice::Warm {
+            return Err(Failure::bad_input("this build starts every program cold")
+                .hint("--path auto takes the fastest way there is"));
+        }
+        Ok(SandboxConfig { python: self.python.clone(), isolation, ..SandboxConfig::default() })
+    }
+
+    pub(crate) fn network(&self) -> Network {
+        match self.network {
+            NetworkChoice::None => Network::None,
+            NetworkChoice::Loopback => Network::Loopback,
+        }
+    }
+}
+
+fn contradiction(one: &str, other: &str) -> Failure {
+    Failure::bad_input(format!("{one} and {other} contradict each other"))
+}
+
+/// What programs run in, for people.
+pub(crate) fn describe(sandbox: &Sandbox) -> String {
+    let interpreter = sandbox.interpreter();
+    format!(
+        "{}, {}, {} ({})",
+        sandbox.isolation().as_str(),
+        Runner::backend(sandbox),
+        interpreter.version,
+        interpreter.executable.display()
+    )
+}
+
+impl JudgingArgs {
+    /// The sandbox asked for, with as many slots as workers.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`SandboxArgs::config`].
+    pub(crate) fn sandbox_config(&self) -> Result<SandboxConfig, Failure> {
+        Ok(SandboxConfig {
+            one_shot_cells: self.cells == CellsChoice::Once,
+            slots: self.workers.map(usize::from),
+            ..self.sandbox.config()?
+        })
+    }
+
+    /// How submissions are judged.
+    pub(crate) fn judge_config(&self) -> JudgeConfig {
+        let default = JudgeConfig::default();
+        JudgeConfig {
+            workers: self.workers.map_or(default.workers, usize::from),
+            flags: Overrides { compare: self.compare, limits: self.limit.overrides() },
+            source_limits: self.limits == LimitsChoice::Source,
+            aggregate: match self.aggregate {
+                AggregateChoice::First => Aggregate::First,
+                AggregateChoice::Worst => Aggregate::Worst,
+            },
+            max_timeouts: (self.max_timeouts > 0).then_some(self.max_timeouts),
+            integrity: match self.integrity {
+                IntegrityChoice::Auto => IntegrityRequest::Auto,
+                IntegrityChoice::Isolated => IntegrityRequest::Isolated,
+                IntegrityChoice::Shared => IntegrityRequest::Shared,
+            },
+            network: self.sandbox.network(),
+            cache: match &self.cache {
+                _ if self.no_cache => CacheConfig::Off,
+                Some(folder) => CacheConfig::Folder(folder.clone()),
+                None => CacheConfig::Memory,
+            },
+            ..default
+        }
+    }
+}
+
+impl LimitArgs {
+    /// The limits that were typed; the others are left to rows and defaults.
+    pub(crate) fn overrides(&self) -> LimitOverrides {
+        let milliseconds = |time: Duration| time.as_millis() as u64;
+        LimitOverrides {
+            wall_time_ms: self.wall_time.map(milliseconds),
+            cpu_time_ms: self.cpu_time.map(milliseconds),
+            memory_bytes: self.memory,
+            stdout_bytes: self.stdout,
+            stderr_bytes: self.stderr,
+            tasks: self.tasks,
+            open_files: self.open_files,
+            file_size_bytes: self.file_size,
+            scratch_bytes: self.scratch,
+            scratch_inodes: self.scratch_inodes,
+        }
+    }
+}

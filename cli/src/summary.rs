@@ -1,0 +1,132 @@
+//! The table at the end of a judgement.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use eval::DatasetSummary;
+use judge::ErrorType;
+
+use crate::output::{Align, Cell, Palette, Table, inline};
+use crate::units::show_duration;
+
+/// How many subtypes of an error type are shown.
+const SHOWN_SUBTYPES: usize = 4;
+
+/// What a dataset's judgement came to.
+pub(crate) struct Report {
+    pub(crate) dataset: String,
+    pub(crate) summary: DatasetSummary,
+    /// How many verdicts of each error type had which subtype.
+    pub(crate) subtypes: Subtypes,
+    /// What the programs ran in: `namespaces, native, CPython 3.11.7`.
+    pub(crate) sandbox: String,
+    /// Where the files are.
+    pub(crate) folder: PathBuf,
+}
+
+/// Counts of (error type, subtype).
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Subtypes(BTreeMap<(ErrorType, String), u64>);
+
+impl Subtypes {
+    pub(crate) fn add(&mut self, error_type: ErrorType, subtype: Option<&str>) {
+        if let Some(subtype) = subtype {
+            *self.0.entry((error_type, subtype.to_owned())).or_default() += 1;
+        }
+    }
+
+    /// `NameError 12, IndexError 3, 2 others`: the most frequent first.
+    fn text(&self, error_type: ErrorType) -> String {
+        let mut counts: Vec<(&str, u64)> = self
+            .0
+            .iter()
+            .filter(|((kind, _), _)| *kind == error_type)
+            .map(|((_, subtype), count)| (subtype.as_str(), *count))
+            .collect();
+        counts.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(b.0)));
+        let rest: u64 = counts.iter().skip(SHOWN_SUBTYPES).map(|(_, count)| count).sum();
+        let mut parts: Vec<String> = counts
+            .iter()
+            .take(SHOWN_SUBTYPES)
+            .map(|(subtype, count)| format!("{subtype} {count}"))
+            .collect();
+        if rest > 0 {
+            parts.push(format!("{rest} others"));
+        }
+        parts.join(", ")
+    }
+}
+
+/// The metrics of the table, in its order; those of pass@k follow.
+const METRICS: [&str; 3] = ["accepted_at_1", "exec_success_rate", "pass_ratio_mean"];
+
+impl Report {
+    /// The table.
+    pub(crate) fn text(&self, palette: Palette) -> String {
+        let summary = &self.summary;
+        let mut text = format!(
+            "\n{}  {}, {}",
+            palette.bold(&inline(&self.dataset)),
+            counted(summary.n, "problem"),
+            counted(summary.n_samples, "submission"),
+        );
+        if let Some(seconds) = summary.wall_clock_time {
+            text += &format!(", {}", show_duration(Duration::from_secs_f64(seconds)));
+        }
+        text += &format!("\n\n{}", self.metrics(palette));
+        text += &format!("\n{}", self.error_types(palette));
+        let mut facts = Table::new([Align::Left; 2]);
+        facts.row([Cell::painted("sandbox", Palette::dim), Cell::from(&self.sandbox)]);
+        let folder = self.folder.display().to_string();
+        facts.row([Cell::painted("results", Palette::dim), folder.into()]);
+        for note in &summary.notes {
+            facts.row([Cell::painted("note", Palette::yellow), note.into()]);
+        }
+        text + &format!("\n{}", facts.render(palette))
+    }
+
+    fn metrics(&self, palette: Palette) -> String {
+        let passes = self.summary.metrics.keys().filter(|name| is_pass_at(name));
+        let names = METRICS.into_iter().chain(passes.map(String::as_str));
+        let mut table = Table::new([Align::Left, Align::Right, Align::Left]);
+        for name in names {
+            let Some(value) = self.summary.metric(name) else { continue };
+            let interval = self.summary.ci95.get(name).copied().flatten().map_or_else(
+                String::new,
+                |[low, high]| format!("95 %: {:.1} to {:.1}", low * 100.0, high * 100.0),
+            );
+            let value = format!("{:.1} %", value * 100.0);
+            table.row([name.into(), value.into(), Cell::painted(interval, Palette::dim)]);
+        }
+        table.render(palette)
+    }
+
+    fn error_types(&self, palette: Palette) -> String {
+        let mut table = Table::new([Align::Left, Align::Right, Align::Right, Align::Left]);
+        for kind in ErrorType::ALL {
+            let count = self.summary.error_distribution.get(kind.as_str()).copied().unwrap_or(0);
+            let share = 100.0 * count as f64 / self.summary.n_samples.max(1) as f64;
+            let name = match kind {
+                ErrorType::Success => Cell::painted(kind.as_str(), Palette::green),
+                ErrorType::ApiError if count > 0 => Cell::painted(kind.as_str(), Palette::red),
+                _ => kind.as_str().into(),
+            };
+            table.row([
+                name,
+                count.to_string().into(),
+                format!("{share:.1} %").into(),
+                Cell::painted(self.subtypes.text(kind), Palette::dim),
+            ]);
+        }
+        table.render(palette)
+    }
+}
+
+fn is_pass_at(name: &str) -> bool {
+    name.strip_prefix("pass@").is_some_and(|k| k.bytes().all(|digit| digit.is_ascii_digit()))
+}
+
+pub(crate) fn counted(count: u64, thing: &str) -> String {
+    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
+}

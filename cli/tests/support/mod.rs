@@ -1,0 +1,125 @@
+//! Runs the built command in a folder of its own, as a user's shell would.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use tempfile::TempDir;
+
+/// An empty working folder, removed at the end.
+pub struct Folder(TempDir);
+
+/// How a command ended.
+pub struct Ended {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Folder {
+    pub fn new() -> Self {
+        Self(tempfile::tempdir().expect("a temporary folder"))
+    }
+
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    pub fn join(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.path().join(name)
+    }
+
+    /// Writes a file into it.
+    pub fn file(&self, name: &str, content: impl AsRef<[u8]>) -> &Self {
+        fs::write(self.join(name), content).expect("a file");
+        self
+    }
+
+    pub fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    /// The command with its arguments, started here, without colours and without a terminal.
+    pub fn command(&self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_codejury"));
+        command
+            .args(args)
+            .current_dir(self.path())
+            .env("NO_COLOR", "1")
+            .env_remove("RUST_BACKTRACE")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// Runs a command line; words are separated by blanks.
+    pub fn run(&self, line: &str) -> Ended {
+        end_of(self.command(line.split_whitespace()).spawn().expect("the command starts"))
+    }
+
+    /// Runs a command line with this on standard input.
+    pub fn run_with(&self, line: &str, stdin: &[u8]) -> Ended {
+        let mut command = self.command(line.split_whitespace());
+        let mut child = command.stdin(Stdio::piped()).spawn().expect("the command starts");
+        let written = child.stdin.take().expect("piped").write_all(stdin);
+        written.expect("it reads its input");
+        end_of(child)
+    }
+}
+
+/// Waits for a command's end.
+pub fn end_of(child: std::process::Child) -> Ended {
+    let output = child.wait_with_output().expect("it ends");
+    Ended {
+        code: output.status.code().unwrap_or(-1),
+        stdout: String::from_utf8(output.stdout).expect("UTF-8"),
+        stderr: String::from_utf8(output.stderr).expect("UTF-8"),
+    }
+}
+
+impl Ended {
+    /// Everything a user sees, for snapshots.
+    pub fn transcript(&self) -> String {
+        let mut text = format!("exit code {}\n", self.code);
+        for (name, part) in [("stdout", &self.stdout), ("stderr", &self.stderr)] {
+            if !part.is_empty() {
+                text += &format!("--- {name}\n{part}");
+            }
+        }
+        text
+    }
+}
+
+/// What differs from run to run and from host to host, for snapshots.
+pub const FILTERS: [(&str, &str); 7] = [
+    (r"\d+ min \d\d s", "[TIME]"),
+    (r"\d+(\.\d+)? (ms|s)\b", "[TIME]"),
+    (r"\d+(\.\d+)? [KM]iB \| setup", "[SIZE] | setup"),
+    (r"CPython 3\.\d+\.\d+ \([^)]*\)", "CPython [VERSION]"),
+    (r#""(wall_time_ms|cpu_time_ms|setup_time_ms|judge_time|memory_peak_bytes)":[0-9.e-]+"#, r#""$1":"[N]""#),
+    (r"/tmp/\.tmp[A-Za-z0-9]+", "[FOLDER]"),
+    (r"process \d+", "process [PID]"),
+];
+
+/// Compares with a snapshot, with [`FILTERS`] applied.
+#[macro_export]
+macro_rules! assert_transcript {
+    ($name:expr, $text:expr) => {
+        insta::with_settings!({ filters => $crate::support::FILTERS.to_vec() }, {
+            insta::assert_snapshot!($name, $text);
+        });
+    };
+}
+
+/// Waits until something holds; a test that would hang fails instead.
+pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let begun = std::time::Instant::now();
+    while !holds() {
+        assert!(begun.elapsed().as_secs() < 60, "waited a minute until {what}");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}

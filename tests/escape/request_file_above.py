@@ -1,0 +1,5 @@
+# row:    E1
+# expect: InvalidRequest
+# files:  ../escaped.txt=hello
+# why:    a file goes into the working directory or nowhere
+print("never run")

@@ -1,0 +1,15 @@
+# row:     A4
+# expect:  Exited(0)
+# stdout:  contained
+# control: escapes
+# why:     the kernel's own account of this process: no capability, no new privileges, a filter
+status = dict(line.split(":\t", 1) for line in open("/proc/self/status") if ":\t" in line)
+found = []
+for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+    if int(status[name], 16):
+        found.append(f"{name} {status[name].strip()}")
+if int(status["NoNewPrivs"]) != 1:
+    found.append("new privileges are possible")
+if int(status["Seccomp"]) != 2:
+    found.append("no filter")
+print(f"ESCAPED: {found}" if found else "contained")

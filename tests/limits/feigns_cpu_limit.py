@@ -1,0 +1,7 @@
+# row:    D11, D8
+# expect: Signaled(SIGXCPU)
+# why:    the signal of the CPU limit without the time used is no CPU limit
+import os
+import signal
+
+os.kill(os.getpid(), signal.SIGXCPU)

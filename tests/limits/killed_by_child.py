@@ -1,0 +1,11 @@
+# row:    D11
+# expect: Signaled(SIGKILL)
+# why:    nor is one that its child sends
+import os
+import signal
+import time
+
+main = os.getpid()
+if os.fork() == 0:
+    os.kill(main, signal.SIGKILL)
+time.sleep(100)

@@ -1,0 +1,9 @@
+# row:    C5
+# expect: Limit(output)
+# limits: wall=20s
+# why:    the same at the default cap of 16 MiB, from two processes at once
+import os
+
+os.fork()
+while True:
+    os.write(1, b"x" * 65536)
