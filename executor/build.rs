@@ -17,7 +17,15 @@ fn main() {
 
     let target_dir = out.join("cell");
     let status = Command::new(env::var_os("CARGO").expect("cargo sets CARGO"))
-        .args(["build", "--quiet", "--locked", "--package", "cell", "--bin", "codejury-cell"])
+        .args([
+            "build",
+            "--quiet",
+            "--locked",
+            "--package",
+            "cell",
+            "--bin",
+            "codejury-cell",
+        ])
         .args(["--profile", "cell", "--target", &target, "--target-dir"])
         .arg(&target_dir)
         // The outer cargo may run clippy or carry flags (coverage, sanitizers) meant for itself.

@@ -173,7 +173,12 @@ pub(crate) struct JudgingArgs {
 
     /// Which failing test case gives a submission its error type: the first in dataset order, or
     /// the worst
-    #[arg(long, value_name = "HOW", default_value = "first", help_heading = "Judging")]
+    #[arg(
+        long,
+        value_name = "HOW",
+        default_value = "first",
+        help_heading = "Judging"
+    )]
     pub(crate) aggregate: AggregateChoice,
 
     /// After this many timeouts of a submission its other test cases are skipped; 0 runs them all
@@ -181,12 +186,22 @@ pub(crate) struct JudgingArgs {
     pub(crate) max_timeouts: u32,
 
     /// Whether tests of functions run apart from the candidate
-    #[arg(long, value_name = "HOW", default_value = "auto", help_heading = "Judging")]
+    #[arg(
+        long,
+        value_name = "HOW",
+        default_value = "auto",
+        help_heading = "Judging"
+    )]
     pub(crate) integrity: IntegrityChoice,
 
     /// Which limits apply where neither flag nor row states one: the built-in ones, or those that
     /// the dataset's source states
-    #[arg(long, value_name = "WHOSE", default_value = "default", help_heading = "Limits of a run")]
+    #[arg(
+        long,
+        value_name = "WHOSE",
+        default_value = "default",
+        help_heading = "Limits of a run"
+    )]
     pub(crate) limits: LimitsChoice,
 
     #[command(flatten)]
@@ -200,11 +215,21 @@ pub(crate) struct JudgingArgs {
     pub(crate) workers: Option<u16>,
 
     /// Whether cells proven clean are used again
-    #[arg(long, value_name = "HOW", default_value = "reuse", help_heading = "Sandbox")]
+    #[arg(
+        long,
+        value_name = "HOW",
+        default_value = "reuse",
+        help_heading = "Sandbox"
+    )]
     pub(crate) cells: CellsChoice,
 
     /// Keep verdicts in this folder and take them from there
-    #[arg(long, value_name = "DIR", conflicts_with = "no_cache", help_heading = "Judging")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        conflicts_with = "no_cache",
+        help_heading = "Judging"
+    )]
     pub(crate) cache: Option<PathBuf>,
 
     /// Judge everything anew, also what was judged already in this run
@@ -540,7 +565,11 @@ impl FromStr for FormatChoice {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        if name == "auto" { Ok(Self(None)) } else { name.parse().map(|format| Self(Some(format))) }
+        if name == "auto" {
+            Ok(Self(None))
+        } else {
+            name.parse().map(|format| Self(Some(format)))
+        }
     }
 }
 

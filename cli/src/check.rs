@@ -33,8 +33,8 @@ pub(crate) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     // Read once to the end before anything runs: a bad row must not show after an hour.
     let mut report = CheckReport::default();
     let mut submissions = 0;
-    for submission in dataset
-        .reference_submissions(|problem| report.without_reference.push(problem.problem_id))
+    for submission in
+        dataset.reference_submissions(|problem| report.without_reference.push(problem.problem_id))
     {
         submission?;
         submissions += 1;
@@ -43,12 +43,17 @@ pub(crate) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
 
     let mut reporter = progress::reporter(args.json);
     let slug = dataset.slug();
-    reporter.on(&Event::Started { dataset: slug, problems, submissions, recorded: 0 })?;
+    reporter.on(&Event::Started {
+        dataset: slug,
+        problems,
+        submissions,
+        recorded: 0,
+    })?;
     let mut error: Option<anyhow::Error> = None;
     let mut changed: Option<EvalError> = None;
-    let stream = dataset.reference_submissions(|_| ()).map_while(|submission| {
-        submission.map_err(|error| changed = Some(error)).ok()
-    });
+    let stream = dataset
+        .reference_submissions(|_| ())
+        .map_while(|submission| submission.map_err(|error| changed = Some(error)).ok());
     let mut sink = InOrder::new(|_: &Submission, verdict: Verdict| {
         report.add(&verdict);
         if let Err(reason) = reporter.on(&Event::Verdict(&verdict)) {
@@ -65,14 +70,25 @@ pub(crate) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     if cancel.is_cancelled() {
         return Ok(ExitCode::Interrupted);
     }
-    let checked = Checked { dataset: slug.to_owned(), report };
+    let checked = Checked {
+        dataset: slug.to_owned(),
+        report,
+    };
     reporter.on(&Event::Checked(&checked))?;
-    Ok(if checked.report.holds() { ExitCode::Done } else { ExitCode::CheckFailed })
+    Ok(if checked.report.holds() {
+        ExitCode::Done
+    } else {
+        ExitCode::CheckFailed
+    })
 }
 
 impl Checked {
     pub(crate) fn text(&self, palette: Palette) -> String {
-        let CheckReport { checked, failing, without_reference } = &self.report;
+        let CheckReport {
+            checked,
+            failing,
+            without_reference,
+        } = &self.report;
         let mut text = format!(
             "{}  {} tried, {}",
             palette.bold(&inline(&self.dataset)),
@@ -83,7 +99,10 @@ impl Checked {
             }
         );
         if !without_reference.is_empty() {
-            text += &format!(", {} without any", counted(without_reference.len() as u64, "problem"));
+            text += &format!(
+                ", {} without any",
+                counted(without_reference.len() as u64, "problem")
+            );
         }
         text.push('\n');
         if !failing.is_empty() {
@@ -101,7 +120,11 @@ impl Checked {
             text += &format!("\n{}", table.render(palette));
         }
         if !without_reference.is_empty() {
-            let named: Vec<_> = without_reference.iter().take(NAMED).map(|id| inline(id)).collect();
+            let named: Vec<_> = without_reference
+                .iter()
+                .take(NAMED)
+                .map(|id| inline(id))
+                .collect();
             let more = match without_reference.len().saturating_sub(NAMED) {
                 0 => String::new(),
                 n => format!(", and {n} more"),

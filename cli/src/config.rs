@@ -47,7 +47,11 @@ impl SandboxArgs {
             return Err(Failure::bad_input("this build starts every program cold")
                 .hint("--path auto takes the fastest way there is"));
         }
-        Ok(SandboxConfig { python: self.python.clone(), isolation, ..SandboxConfig::default() })
+        Ok(SandboxConfig {
+            python: self.python.clone(),
+            isolation,
+            ..SandboxConfig::default()
+        })
     }
 
     pub(crate) fn network(&self) -> Network {
@@ -93,7 +97,10 @@ impl JudgingArgs {
         let default = JudgeConfig::default();
         JudgeConfig {
             workers: self.workers.map_or(default.workers, usize::from),
-            flags: Overrides { compare: self.compare, limits: self.limit.overrides() },
+            flags: Overrides {
+                compare: self.compare,
+                limits: self.limit.overrides(),
+            },
             source_limits: self.limits == LimitsChoice::Source,
             aggregate: match self.aggregate {
                 AggregateChoice::First => Aggregate::First,

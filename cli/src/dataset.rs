@@ -15,7 +15,8 @@ pub(crate) const BUNDLED: [&str; 1] = ["starter"];
 
 /// Whether all these names are bundled datasets.
 pub(crate) fn only_bundled(names: &[PathBuf]) -> bool {
-    let is_bundled = |name: &PathBuf| BUNDLED.iter().any(|bundled| name == Path::new(bundled)) && !name.exists();
+    let is_bundled =
+        |name: &PathBuf| BUNDLED.iter().any(|bundled| name == Path::new(bundled)) && !name.exists();
     names.iter().all(is_bundled)
 }
 
@@ -65,14 +66,19 @@ pub(crate) fn open(spec: DatasetSpec) -> anyhow::Result<Dataset> {
 fn nearest(typed: &str) -> Option<PathBuf> {
     let path = Path::new(typed);
     let name = path.file_name()?.to_string_lossy().to_lowercase();
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
     let files = std::fs::read_dir(folder.unwrap_or(Path::new(".")))
         .into_iter()
         .flatten()
         .filter_map(Result::ok)
         .filter(|entry| entry.path().is_file())
         .map(|entry| folder.map_or_else(|| entry.file_name().into(), |_| entry.path()));
-    let bundled = BUNDLED.into_iter().map(PathBuf::from).filter(|_| folder.is_none());
+    let bundled = BUNDLED
+        .into_iter()
+        .map(PathBuf::from)
+        .filter(|_| folder.is_none());
     let mut near: Vec<(f64, PathBuf)> = bundled
         .chain(files)
         .filter_map(|candidate| {
@@ -86,7 +92,10 @@ fn nearest(typed: &str) -> Option<PathBuf> {
 }
 
 fn list(args: &ListArgs) -> anyhow::Result<ExitCode> {
-    let names = BUNDLED.iter().map(PathBuf::from).chain(args.files.iter().cloned());
+    let names = BUNDLED
+        .iter()
+        .map(PathBuf::from)
+        .chain(args.files.iter().cloned());
     let mut table = Table::new([
         Align::Left,
         Align::Right,
@@ -96,7 +105,15 @@ fn list(args: &ListArgs) -> anyhow::Result<ExitCode> {
         Align::Left,
         Align::Left,
     ]);
-    let heads = ["dataset", "problems", "test cases", "with solution", "kinds", "format", "from"];
+    let heads = [
+        "dataset",
+        "problems",
+        "test cases",
+        "with solution",
+        "kinds",
+        "format",
+        "from",
+    ];
     table.row(heads.map(|head| Cell::painted(head, Palette::dim)));
     let mut rows = String::new();
     for (position, name) in names.enumerate() {
@@ -113,18 +130,29 @@ fn list(args: &ListArgs) -> anyhow::Result<ExitCode> {
             listing.with_reference.to_string().into(),
             kinds(&listing).into(),
             listing.format.as_str().into(),
-            if position < BUNDLED.len() { "bundled".into() } else { name.display().to_string().into() },
+            if position < BUNDLED.len() {
+                "bundled".into()
+            } else {
+                name.display().to_string().into()
+            },
         ]);
         rows += &serde_json::to_string(&listing)?;
         rows.push('\n');
     }
-    output::print(if args.json { rows } else { table.render(Palette::of(&io::stdout())) })?;
+    output::print(if args.json {
+        rows
+    } else {
+        table.render(Palette::of(&io::stdout()))
+    })?;
     Ok(ExitCode::Done)
 }
 
 fn kinds(listing: &Listing) -> String {
-    let kinds: Vec<String> =
-        listing.kinds.iter().map(|(kind, count)| format!("{kind} {count}")).collect();
+    let kinds: Vec<String> = listing
+        .kinds
+        .iter()
+        .map(|(kind, count)| format!("{kind} {count}"))
+        .collect();
     kinds.join(", ")
 }
 
@@ -158,14 +186,27 @@ fn describe_dataset(dataset: &Dataset, palette: Palette) -> anyhow::Result<Strin
     fact("with solution", &listing.with_reference.to_string());
     fact("format", listing.format.as_str());
     fact("sha256", &dataset.sha256()?);
-    let mut text = format!("{}\n{}", palette.bold(dataset.slug()), facts.render(palette));
-    let mut ids = dataset.problems().map(|problem| problem.map(|problem| problem.problem_id));
-    let shown = ids.by_ref().take(SHOWN_IDS).collect::<Result<Vec<_>, _>>()?;
+    let mut text = format!(
+        "{}\n{}",
+        palette.bold(dataset.slug()),
+        facts.render(palette)
+    );
+    let mut ids = dataset
+        .problems()
+        .map(|problem| problem.map(|problem| problem.problem_id));
+    let shown = ids
+        .by_ref()
+        .take(SHOWN_IDS)
+        .collect::<Result<Vec<_>, _>>()?;
     text += &format!("\n{}\n", palette.bold("problems"));
     for id in &shown {
         text += &format!("  {}\n", inline(id));
     }
-    if let Some(more) = listing.problems.checked_sub(shown.len() as u64).filter(|more| *more > 0) {
+    if let Some(more) = listing
+        .problems
+        .checked_sub(shown.len() as u64)
+        .filter(|more| *more > 0)
+    {
         text += &format!("  … and {more} more\n");
     }
     Ok(text)
@@ -173,7 +214,11 @@ fn describe_dataset(dataset: &Dataset, palette: Palette) -> anyhow::Result<Strin
 
 fn describe_problem(problem: &Problem, palette: Palette) -> String {
     let count = problem.suite.test_count();
-    let cases = if count == 1 { "test case" } else { "test cases" };
+    let cases = if count == 1 {
+        "test case"
+    } else {
+        "test cases"
+    };
     let mut text = format!(
         "{}  {}, {count} {cases}\n",
         palette.bold(&inline(&problem.problem_id)),
@@ -188,16 +233,25 @@ fn describe_problem(problem: &Problem, palette: Palette) -> String {
     if let Some(compare) = problem.compare {
         section("compare".into(), &compare.to_string());
     }
-    for (name, limits) in [("limits", problem.limits), ("source limits", problem.source_limits)] {
+    for (name, limits) in [
+        ("limits", problem.limits),
+        ("source limits", problem.source_limits),
+    ] {
         if limits != judge::LimitOverrides::default() {
-            section(name.into(), &serde_json::to_string(&limits).expect("plain numbers"));
+            section(
+                name.into(),
+                &serde_json::to_string(&limits).expect("plain numbers"),
+            );
         }
     }
     section("prompt".into(), &problem.prompt);
     match &problem.suite {
         Suite::Stdio { tests, checker, .. } => {
             for (index, test) in tests.iter().take(SHOWN_TESTS).enumerate() {
-                section(format!("test case {index}: stdin"), &String::from_utf8_lossy(&test.stdin));
+                section(
+                    format!("test case {index}: stdin"),
+                    &String::from_utf8_lossy(&test.stdin),
+                );
                 let expected = String::from_utf8_lossy(&test.expected);
                 section(format!("test case {index}: expected"), &expected);
             }
@@ -205,16 +259,27 @@ fn describe_problem(problem: &Problem, palette: Palette) -> String {
                 section("checker".into(), &checker.source);
             }
         }
-        Suite::Check { entry_point, test, .. } => {
+        Suite::Check {
+            entry_point, test, ..
+        } => {
             section("entry point".into(), entry_point);
             section("test".into(), test);
         }
-        Suite::Asserts { setup, imports, tests, .. } => {
+        Suite::Asserts {
+            setup,
+            imports,
+            tests,
+            ..
+        } => {
             section("imports".into(), &imports.join("\n"));
             section("setup".into(), setup);
             section("asserts".into(), &tests.join("\n"));
         }
-        Suite::Call { entry_point, setup, tests } => {
+        Suite::Call {
+            entry_point,
+            setup,
+            tests,
+        } => {
             section("entry point".into(), entry_point);
             section("setup".into(), setup);
             for (index, test) in tests.iter().take(SHOWN_TESTS).enumerate() {
@@ -225,7 +290,10 @@ fn describe_problem(problem: &Problem, palette: Palette) -> String {
         }
     }
     if matches!(problem.suite, Suite::Stdio { .. } | Suite::Call { .. }) && count > SHOWN_TESTS {
-        section("more".into(), &format!("{} more test cases", count - SHOWN_TESTS));
+        section(
+            "more".into(),
+            &format!("{} more test cases", count - SHOWN_TESTS),
+        );
     }
     if let Some(reference) = problem.references.first() {
         section("solution".into(), reference);
@@ -249,7 +317,10 @@ fn indented(text: &str) -> String {
 }
 
 fn import(args: &ImportArgs) -> anyhow::Result<ExitCode> {
-    let spec = DatasetSpec { slug: args.name.clone(), ..args.reading.spec(args.files.clone()) };
+    let spec = DatasetSpec {
+        slug: args.name.clone(),
+        ..args.reading.spec(args.files.clone())
+    };
     let dataset = open(spec)?;
     let written = dataset.import(&args.out)?;
     let problems = if written == 1 { "problem" } else { "problems" };

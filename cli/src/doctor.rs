@@ -23,7 +23,11 @@ fn count(checks: &[Check], status: Status) -> usize {
 }
 
 fn exit_code(checks: &[Check]) -> ExitCode {
-    if count(checks, Status::Fail) > 0 { ExitCode::CheckFailed } else { ExitCode::Done }
+    if count(checks, Status::Fail) > 0 {
+        ExitCode::CheckFailed
+    } else {
+        ExitCode::Done
+    }
 }
 
 fn json(checks: &[Check]) -> anyhow::Result<String> {
@@ -63,18 +67,33 @@ mod tests {
     use super::*;
 
     fn check(name: &'static str, status: Status, detail: &str, remedy: &str) -> Check {
-        Check { name, status, detail: detail.into(), remedy: remedy.into() }
+        Check {
+            name,
+            status,
+            detail: detail.into(),
+            remedy: remedy.into(),
+        }
     }
 
     fn host(with_namespaces: bool) -> Vec<Check> {
         let remedy = "ask for kernel.unprivileged_userns_clone=1";
         vec![
             check("kernel", Status::Pass, "Linux 6.12 x86_64", ""),
-            check("landlock", Status::Caution, "this kernel\x1b[2J has none", "namespaces do without"),
+            check(
+                "landlock",
+                Status::Caution,
+                "this kernel\x1b[2J has none",
+                "namespaces do without",
+            ),
             if with_namespaces {
                 check("namespaces", Status::Pass, "user, mount, pid", "")
             } else {
-                check("namespaces", Status::Fail, "creating namespaces failed: EPERM", remedy)
+                check(
+                    "namespaces",
+                    Status::Fail,
+                    "creating namespaces failed: EPERM",
+                    remedy,
+                )
             },
         ]
     }

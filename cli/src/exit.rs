@@ -53,7 +53,11 @@ pub(crate) struct Failure {
 
 impl Failure {
     pub(crate) fn new(code: ExitCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), hint: None }
+        Self {
+            code,
+            message: message.into(),
+            hint: None,
+        }
     }
 
     /// Something the user has to change.
@@ -63,7 +67,10 @@ impl Failure {
 
     #[must_use]
     pub(crate) fn hint(self, hint: impl Into<String>) -> Self {
-        Self { hint: Some(hint.into()), ..self }
+        Self {
+            hint: Some(hint.into()),
+            ..self
+        }
     }
 }
 
@@ -77,7 +84,10 @@ impl std::error::Error for Failure {}
 
 /// The exit code an error stands for: that of the first link in its chain that we know.
 pub(crate) fn code_of(error: &anyhow::Error) -> ExitCode {
-    error.chain().find_map(known_code).unwrap_or(ExitCode::OurFailure)
+    error
+        .chain()
+        .find_map(known_code)
+        .unwrap_or(ExitCode::OurFailure)
 }
 
 fn known_code(link: &(dyn std::error::Error + 'static)) -> Option<ExitCode> {
@@ -134,10 +144,15 @@ fn hint_of(error: &anyhow::Error) -> Option<String> {
         if let Some(EvalError::Write { source, .. }) = link.downcast_ref::<EvalError>()
             && source.kind() == io::ErrorKind::StorageFull
         {
-            return Some("what was written before is kept; make room, then run the same command again".into());
+            return Some(
+                "what was written before is kept; make room, then run the same command again"
+                    .into(),
+            );
         }
         if let Some(JudgeError::HostBroken { .. }) = link.downcast_ref::<JudgeError>() {
-            return Some("`codejury doctor` shows what this host gives; verdicts so far are kept".into());
+            return Some(
+                "`codejury doctor` shows what this host gives; verdicts so far are kept".into(),
+            );
         }
         match link.downcast_ref::<SandboxError>()? {
             SandboxError::IsolationUnavailable { remedy, .. } => {
@@ -157,7 +172,9 @@ fn hint_of(error: &anyhow::Error) -> Option<String> {
 /// The text of an error as people read it: what failed, why, what to do. Names and messages may
 /// come from untrusted files, so control characters are escaped.
 pub(crate) fn describe(error: &anyhow::Error, palette: Palette) -> String {
-    let mut links = error.chain().map(|link| inline(&link.to_string()).into_owned());
+    let mut links = error
+        .chain()
+        .map(|link| inline(&link.to_string()).into_owned());
     let mut text = match (code_of(error), links.next()) {
         (ExitCode::Interrupted, _) => return palette.yellow("interrupted") + "\n",
         (_, first) => format!("{} {}\n", palette.red("error:"), first.unwrap_or_default()),
@@ -192,7 +209,9 @@ mod tests {
                 "error: cannot write /out\n  caused by: Permission denied (os error 13)\n",
             ),
             (
-                Failure::bad_input("no such thing").hint("name another").into(),
+                Failure::bad_input("no such thing")
+                    .hint("name another")
+                    .into(),
                 ExitCode::BadInput,
                 "error: no such thing\n  hint: name another\n",
             ),
@@ -207,7 +226,10 @@ mod tests {
                 "error: keeping verdicts\n  caused by: cannot write out/run.json\n  caused by: No space left on device (os error 28)\n  hint: what was written before is kept; make room, then run the same command again\n",
             ),
             (
-                EvalError::NoRows { path: "a\u{1b}[2Jb".into() }.into(),
+                EvalError::NoRows {
+                    path: "a\u{1b}[2Jb".into(),
+                }
+                .into(),
                 ExitCode::BadInput,
                 "error: a\\u{1b}[2Jb holds no rows\n",
             ),
@@ -221,7 +243,11 @@ mod tests {
                 ExitCode::HostCannot,
                 "error: this host cannot give the isolation layer `namespaces`: creating namespaces failed\n  hint: enable them; `codejury doctor` lists what is missing\n",
             ),
-            (SandboxError::Cancelled.into(), ExitCode::Interrupted, "interrupted\n"),
+            (
+                SandboxError::Cancelled.into(),
+                ExitCode::Interrupted,
+                "interrupted\n",
+            ),
         ];
         for (error, code, text) in cases {
             assert_eq!(code_of(&error), code, "case: {text}");

@@ -54,7 +54,11 @@ pub(crate) fn run(args: &JudgeArgs) -> anyhow::Result<ExitCode> {
     refuse_strangers(&completions, &completions_name, args.allow_unknown)?;
     refuse_missing(&jobs, &completions_name, args.allow_missing)?;
     let judge = Judge::new(config, sandbox.clone())?;
-    let settings = Settings { args, sandbox: &sandbox, completions: sha256_of(&completions_name)? };
+    let settings = Settings {
+        args,
+        sandbox: &sandbox,
+        completions: sha256_of(&completions_name)?,
+    };
     let folders = open_folders(args, jobs, &settings)?;
 
     let judgement = Judgement {
@@ -97,7 +101,10 @@ fn open_datasets(args: &JudgeArgs) -> anyhow::Result<Vec<Dataset>> {
         let dataset = dataset::open(args.reading.spec(vec![name.clone()]))?;
         let slug = dataset.slug();
         if datasets.iter().any(|other| other.slug() == slug) {
-            let message = format!("two datasets are called {slug:?}; the second is {}", name.display());
+            let message = format!(
+                "two datasets are called {slug:?}; the second is {}",
+                name.display()
+            );
             return Err(Failure::bad_input(message)
                 .hint("`codejury dataset import --name …` gives one of them another name")
                 .into());
@@ -145,23 +152,33 @@ fn refuse_strangers(completions: &Completions, name: &Path, allowed: bool) -> Re
         say(format!("note: {}; they are left out\n", inline(&message)));
         return Ok(());
     }
-    Err(Failure::bad_input(message).hint(
-        "is this the right --dataset? --allow-unknown leaves such completions out",
-    ))
+    Err(Failure::bad_input(message)
+        .hint("is this the right --dataset? --allow-unknown leaves such completions out"))
 }
 
 fn refuse_missing(jobs: &[Job], name: &Path, allowed: bool) -> Result<(), Failure> {
     let (problems, missing): (usize, usize) = jobs.iter().fold((0, 0), |(all, without), job| {
-        (all + job.scan.ids.len(), without + job.scan.without_completion.len())
+        (
+            all + job.scan.ids.len(),
+            without + job.scan.without_completion.len(),
+        )
     });
     if missing == 0 || allowed && missing < problems {
         return Ok(());
     }
-    let ids: Vec<String> =
-        jobs.iter().flat_map(|job| job.scan.without_completion.iter().cloned()).collect();
-    let what = if is_reference(name) { "solution" } else { "completion" };
-    let message =
-        format!("{missing} of {problems} problems have no {what}: {}", some_of(&ids));
+    let ids: Vec<String> = jobs
+        .iter()
+        .flat_map(|job| job.scan.without_completion.iter().cloned())
+        .collect();
+    let what = if is_reference(name) {
+        "solution"
+    } else {
+        "completion"
+    };
+    let message = format!(
+        "{missing} of {problems} problems have no {what}: {}",
+        some_of(&ids)
+    );
     let hint = match missing < problems {
         true => "--allow-missing leaves them out",
         false => "is this the right file for the dataset? Ids must be spelled as the dataset's are",
@@ -171,7 +188,11 @@ fn refuse_missing(jobs: &[Job], name: &Path, allowed: bool) -> Result<(), Failur
 
 /// The first few ids of a list.
 fn some_of(ids: &[String]) -> String {
-    let named: Vec<String> = ids.iter().take(NAMED_IDS).map(|id| format!("{id:?}")).collect();
+    let named: Vec<String> = ids
+        .iter()
+        .take(NAMED_IDS)
+        .map(|id| format!("{id:?}"))
+        .collect();
     let dots = if ids.len() > NAMED_IDS { ", …" } else { "" };
     named.join(", ") + dots
 }
@@ -198,7 +219,11 @@ fn sha256_of(name: &Path) -> anyhow::Result<String> {
             n => hash.update(&chunk[..n]),
         }
     }
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hash
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect())
 }
 
 /// Everything that verdicts depend on, as `run.json` keeps it.
@@ -254,7 +279,11 @@ fn open_folders(
     jobs: Vec<Job>,
     settings: &Settings<'_>,
 ) -> anyhow::Result<Vec<(ResultsFolder, Vec<Job>)>> {
-    let start = if args.fresh { Start::Fresh } else { Start::Resume };
+    let start = if args.fresh {
+        Start::Fresh
+    } else {
+        Start::Resume
+    };
     let groups: Vec<(PathBuf, Vec<Job>)> = match &args.out {
         Some(out) => vec![(out.clone(), jobs)],
         None => jobs
@@ -341,9 +370,13 @@ impl Judgement<'_> {
             })
             .flatten();
         let mut sink = |event: judge::Event<'_>| {
-            let judge::Event::SubmissionFinished { verdict, .. } = event else { return };
+            let judge::Event::SubmissionFinished { verdict, .. } = event else {
+                return;
+            };
             let mut work = lock(&work);
-            let taken = work.take(verdict).and_then(|()| reporter.on(&Event::Verdict(verdict)));
+            let taken = work
+                .take(verdict)
+                .and_then(|()| reporter.on(&Event::Verdict(verdict)));
             if let Err(error) = taken {
                 // The first error says why; nothing is worth judging that cannot be kept.
                 work.error.get_or_insert(error);
@@ -365,10 +398,17 @@ impl Judgement<'_> {
             ));
             return Ok(Ended::Interrupted);
         }
-        let session = (work.problems > 0)
-            .then(|| Session { wall_clock: begun.elapsed(), problems: work.problems });
-        let ks = PASS_AT.into_iter().filter(|&k| k == 1 || k as usize <= work.fewest_samples);
-        let settings = MetricSettings { ks: ks.collect(), ..MetricSettings::default() };
+        let session = (work.problems > 0).then(|| Session {
+            wall_clock: begun.elapsed(),
+            problems: work.problems,
+        });
+        let ks = PASS_AT
+            .into_iter()
+            .filter(|&k| k == 1 || k as usize <= work.fewest_samples);
+        let settings = MetricSettings {
+            ks: ks.collect(),
+            ..MetricSettings::default()
+        };
         let summary = work.counts.tally.summary(&settings, session);
         work.log.finish()?;
         reporter.on(&Event::Finished(&Report {
@@ -403,7 +443,11 @@ impl Judgement<'_> {
         }
         let mut recorded = 0;
         for answers in self.answers(dataset) {
-            for Answer { submission, generation } in answers? {
+            for Answer {
+                submission,
+                generation,
+            } in answers?
+            {
                 let id = &submission.problem.problem_id;
                 if let Some(row) = log.recorded(id, submission.sample)? {
                     let verdict = Verdict::from_row(&row).map_err(|reason| {
@@ -437,10 +481,15 @@ impl Work {
             self.fewest_samples = self.fewest_samples.min(answers.len());
         }
         let mut new = Vec::new();
-        for Answer { submission, generation } in answers {
+        for Answer {
+            submission,
+            generation,
+        } in answers
+        {
             let id = &submission.problem.problem_id;
             if self.log.recorded(id, submission.sample)?.is_none() {
-                self.in_flight.insert((id.clone(), submission.sample), generation);
+                self.in_flight
+                    .insert((id.clone(), submission.sample), generation);
                 new.push(submission);
             }
         }
@@ -466,11 +515,16 @@ impl Work {
 
 impl Counts {
     fn new(slug: &str) -> Self {
-        Self { tally: Tally::new(slug), subtypes: Subtypes::default(), failure: None }
+        Self {
+            tally: Tally::new(slug),
+            subtypes: Subtypes::default(),
+            failure: None,
+        }
     }
 
     fn add(&mut self, verdict: &Verdict, generation: Generation) -> Result<(), EvalError> {
-        self.subtypes.add(verdict.error_type, verdict.error_subtype.as_deref());
+        self.subtypes
+            .add(verdict.error_type, verdict.error_subtype.as_deref());
         self.tally.add(verdict, generation)
     }
 
@@ -479,7 +533,10 @@ impl Counts {
         if rate <= MAX_API_ERROR_RATE {
             return None;
         }
-        let reason = self.failure.as_ref().map_or_else(String::new, |text| format!("; one of them: {text}"));
+        let reason = self
+            .failure
+            .as_ref()
+            .map_or_else(String::new, |text| format!("; one of them: {text}"));
         let message = format!(
             "{:.1} % of the submissions failed for reasons of ours, more than {:.0} %{reason}",
             100.0 * rate,

@@ -34,7 +34,12 @@ fn main() -> std::process::ExitCode {
         Err(usage) => {
             // Also help and version, which are no errors. Where nobody reads, nothing is lost.
             let _ = usage.print();
-            return if usage.use_stderr() { ExitCode::BadInput } else { ExitCode::Done }.into();
+            return if usage.use_stderr() {
+                ExitCode::BadInput
+            } else {
+                ExitCode::Done
+            }
+            .into();
         }
     };
     execute(arguments.command)

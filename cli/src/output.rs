@@ -45,12 +45,13 @@ pub(crate) struct Palette {
 }
 
 impl Palette {
-
     /// Colours if this stream is a terminal that has them and nobody said `NO_COLOR`.
     pub(crate) fn of(stream: &impl IsTerminal) -> Self {
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
-        Self { enabled: stream.is_terminal() && !refused && !dumb }
+        Self {
+            enabled: stream.is_terminal() && !refused && !dumb,
+        }
     }
 
     pub(crate) fn bold(self, text: &str) -> String {
@@ -103,19 +104,28 @@ pub(crate) struct Cell {
 
 impl<T: AsRef<str>> From<T> for Cell {
     fn from(text: T) -> Self {
-        Self { text: inline(text.as_ref()).into_owned(), paint: |_, text| text.to_owned() }
+        Self {
+            text: inline(text.as_ref()).into_owned(),
+            paint: |_, text| text.to_owned(),
+        }
     }
 }
 
 impl Cell {
     pub(crate) fn painted(text: impl AsRef<str>, paint: fn(Palette, &str) -> String) -> Self {
-        Self { paint, ..Self::from(text) }
+        Self {
+            paint,
+            ..Self::from(text)
+        }
     }
 }
 
 impl Table {
     pub(crate) fn new(columns: impl Into<Vec<Align>>) -> Self {
-        Self { columns: columns.into(), rows: Vec::new() }
+        Self {
+            columns: columns.into(),
+            rows: Vec::new(),
+        }
     }
 
     /// Adds a row, with at most as many cells as there are columns.
@@ -152,7 +162,10 @@ impl Table {
 /// Writes to standard output. A reader that went away (`| head`) has what it wanted.
 pub(crate) fn print(bytes: impl AsRef<[u8]>) -> anyhow::Result<()> {
     let mut stdout = io::stdout().lock();
-    match stdout.write_all(bytes.as_ref()).and_then(|()| stdout.flush()) {
+    match stdout
+        .write_all(bytes.as_ref())
+        .and_then(|()| stdout.flush())
+    {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         result => result.context("cannot write to standard output"),
     }
@@ -193,6 +206,10 @@ mod tests {
             table.render(Palette::plain()),
             "  名前          7  wide\n  a          1234\n  bad\\u{1b}    12\n"
         );
-        assert!(table.render(Palette { enabled: true }).contains("\x1b[31mbad\\u{1b}\x1b[0m    12\n"));
+        assert!(
+            table
+                .render(Palette { enabled: true })
+                .contains("\x1b[31mbad\\u{1b}\x1b[0m    12\n")
+        );
     }
 }

@@ -48,7 +48,10 @@ pub(crate) fn reporter(json: bool) -> Box<dyn Reporter + Send> {
     if json {
         Box::new(Json)
     } else if io::stderr().is_terminal() {
-        Box::new(Bars { bar: ProgressBar::hidden(), counts: Counts::default() })
+        Box::new(Bars {
+            bar: ProgressBar::hidden(),
+            counts: Counts::default(),
+        })
     } else {
         Box::new(Lines::new(LINE_EVERY))
     }
@@ -65,8 +68,11 @@ impl Counts {
 
     /// `success 12, wrong_answer 3`: what there is.
     fn text(&self) -> String {
-        let parts: Vec<String> =
-            self.0.iter().map(|(kind, count)| format!("{} {count}", kind.as_str())).collect();
+        let parts: Vec<String> = self
+            .0
+            .iter()
+            .map(|(kind, count)| format!("{} {count}", kind.as_str()))
+            .collect();
         parts.join(", ")
     }
 }
@@ -83,7 +89,12 @@ const BAR: &str =
 impl Reporter for Bars {
     fn on(&mut self, event: &Event<'_>) -> anyhow::Result<()> {
         match event {
-            Event::Started { dataset, submissions, recorded, .. } => {
+            Event::Started {
+                dataset,
+                submissions,
+                recorded,
+                ..
+            } => {
                 self.counts = Counts::default();
                 let style = ProgressStyle::with_template(BAR)?.progress_chars("=> ");
                 self.bar = ProgressBar::new(*submissions)
@@ -164,7 +175,12 @@ impl Lines {
 impl Reporter for Lines {
     fn on(&mut self, event: &Event<'_>) -> anyhow::Result<()> {
         match event {
-            Event::Started { dataset, problems, submissions, recorded } => {
+            Event::Started {
+                dataset,
+                problems,
+                submissions,
+                recorded,
+            } => {
                 *self = Self {
                     dataset: (*dataset).to_owned(),
                     submissions: *submissions,
@@ -175,7 +191,9 @@ impl Reporter for Lines {
                     0 => String::new(),
                     n => format!(", {n} of them judged before"),
                 };
-                say(format!("{dataset}: {submissions} submissions for {problems} problems{before}\n"));
+                say(format!(
+                    "{dataset}: {submissions} submissions for {problems} problems{before}\n"
+                ));
             }
             Event::Verdict(verdict) => {
                 self.counts.add(verdict);
@@ -199,7 +217,12 @@ struct Json;
 impl Reporter for Json {
     fn on(&mut self, event: &Event<'_>) -> anyhow::Result<()> {
         let object = match event {
-            Event::Started { dataset, problems, submissions, recorded } => json!({
+            Event::Started {
+                dataset,
+                problems,
+                submissions,
+                recorded,
+            } => json!({
                 "event": "started",
                 "dataset": dataset,
                 "problems": problems,

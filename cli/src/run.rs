@@ -26,9 +26,15 @@ const LARGEST_PROGRAM: u64 = 64 * MIB;
 const LARGEST_STDIN: u64 = 1024 * MIB;
 
 pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
-    let config = SandboxConfig { slots: Some(1), ..args.sandbox.config()? };
+    let config = SandboxConfig {
+        slots: Some(1),
+        ..args.sandbox.config()?
+    };
     let request = RunRequest {
-        program: Program::Python { source: source(&args.file)?.into(), args: args.args.clone() },
+        program: Program::Python {
+            source: source(&args.file)?.into(),
+            args: args.args.clone(),
+        },
         stdin: stdin()?.into(),
         limits: args.limit.overrides().resolve(),
         network: args.sandbox.network(),
@@ -77,7 +83,9 @@ fn stdin() -> anyhow::Result<Vec<u8>> {
 /// The program's bytes as they are, except on a terminal, which they could take over.
 fn show(report: &RunReport, limits: &Limits) -> anyhow::Result<()> {
     let safe = |bytes: &[u8], terminal: bool| match terminal {
-        true => multiline(&String::from_utf8_lossy(bytes)).into_owned().into_bytes(),
+        true => multiline(&String::from_utf8_lossy(bytes))
+            .into_owned()
+            .into_bytes(),
         false => bytes.to_vec(),
     };
     let (stdout, stderr) = (&report.stdout.bytes, &report.stderr.bytes);
@@ -106,7 +114,10 @@ fn summary(report: &RunReport, limits: &Limits) -> String {
     for (name, captured) in [("stdout", &report.stdout), ("stderr", &report.stderr)] {
         if captured.truncated {
             let kept = show_size(captured.bytes.len() as u64);
-            parts.push(format!("{name} cut: {kept} of {} kept", show_size(captured.bytes_total)));
+            parts.push(format!(
+                "{name} cut: {kept} of {} kept",
+                show_size(captured.bytes_total)
+            ));
         }
     }
     parts.join(" | ")
@@ -120,7 +131,9 @@ fn describe(outcome: Outcome, limits: &Limits) -> String {
             Err(_) => format!("killed by signal {signal}"),
         },
         Outcome::LimitExceeded { limit } => match limit {
-            LimitKind::WallTime => format!("over its wall time, {}", show_duration(limits.wall_time)),
+            LimitKind::WallTime => {
+                format!("over its wall time, {}", show_duration(limits.wall_time))
+            }
             LimitKind::CpuTime => format!("over its CPU time, {}", show_duration(limits.cpu_time)),
             LimitKind::Memory => format!("over its memory, {}", show_size(limits.memory_bytes)),
             LimitKind::Output => format!("over its stdout, {}", show_size(limits.stdout_bytes)),
@@ -134,7 +147,11 @@ fn to_json(report: &RunReport) -> String {
     let mut row = Map::new();
     row.insert("outcome".into(), json!(report.outcome));
     for (name, captured) in [("stdout", &report.stdout), ("stderr", &report.stderr)] {
-        let Captured { bytes, bytes_total, truncated } = captured;
+        let Captured {
+            bytes,
+            bytes_total,
+            truncated,
+        } = captured;
         match std::str::from_utf8(bytes) {
             Ok(text) => row.insert(name.into(), text.into()),
             Err(_) => row.insert(format!("{name}_b64"), BASE64.encode(bytes).into()),

@@ -45,7 +45,11 @@ impl Subtypes {
             .map(|((_, subtype), count)| (subtype.as_str(), *count))
             .collect();
         counts.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(b.0)));
-        let rest: u64 = counts.iter().skip(SHOWN_SUBTYPES).map(|(_, count)| count).sum();
+        let rest: u64 = counts
+            .iter()
+            .skip(SHOWN_SUBTYPES)
+            .map(|(_, count)| count)
+            .sum();
         let mut parts: Vec<String> = counts
             .iter()
             .take(SHOWN_SUBTYPES)
@@ -77,7 +81,10 @@ impl Report {
         text += &format!("\n\n{}", self.metrics(palette));
         text += &format!("\n{}", self.error_types(palette));
         let mut facts = Table::new([Align::Left; 2]);
-        facts.row([Cell::painted("sandbox", Palette::dim), Cell::from(&self.sandbox)]);
+        facts.row([
+            Cell::painted("sandbox", Palette::dim),
+            Cell::from(&self.sandbox),
+        ]);
         let folder = self.folder.display().to_string();
         facts.row([Cell::painted("results", Palette::dim), folder.into()]);
         for note in &summary.notes {
@@ -91,13 +98,24 @@ impl Report {
         let names = METRICS.into_iter().chain(passes.map(String::as_str));
         let mut table = Table::new([Align::Left, Align::Right, Align::Left]);
         for name in names {
-            let Some(value) = self.summary.metric(name) else { continue };
-            let interval = self.summary.ci95.get(name).copied().flatten().map_or_else(
-                String::new,
-                |[low, high]| format!("95 %: {:.1} to {:.1}", low * 100.0, high * 100.0),
-            );
+            let Some(value) = self.summary.metric(name) else {
+                continue;
+            };
+            let interval = self
+                .summary
+                .ci95
+                .get(name)
+                .copied()
+                .flatten()
+                .map_or_else(String::new, |[low, high]| {
+                    format!("95 %: {:.1} to {:.1}", low * 100.0, high * 100.0)
+                });
             let value = format!("{:.1} %", value * 100.0);
-            table.row([name.into(), value.into(), Cell::painted(interval, Palette::dim)]);
+            table.row([
+                name.into(),
+                value.into(),
+                Cell::painted(interval, Palette::dim),
+            ]);
         }
         table.render(palette)
     }
@@ -105,7 +123,12 @@ impl Report {
     fn error_types(&self, palette: Palette) -> String {
         let mut table = Table::new([Align::Left, Align::Right, Align::Right, Align::Left]);
         for kind in ErrorType::ALL {
-            let count = self.summary.error_distribution.get(kind.as_str()).copied().unwrap_or(0);
+            let count = self
+                .summary
+                .error_distribution
+                .get(kind.as_str())
+                .copied()
+                .unwrap_or(0);
             let share = 100.0 * count as f64 / self.summary.n_samples.max(1) as f64;
             let name = match kind {
                 ErrorType::Success => Cell::painted(kind.as_str(), Palette::green),
@@ -124,7 +147,8 @@ impl Report {
 }
 
 fn is_pass_at(name: &str) -> bool {
-    name.strip_prefix("pass@").is_some_and(|k| k.bytes().all(|digit| digit.is_ascii_digit()))
+    name.strip_prefix("pass@")
+        .is_some_and(|k| k.bytes().all(|digit| digit.is_ascii_digit()))
 }
 
 pub(crate) fn counted(count: u64, thing: &str) -> String {

@@ -23,7 +23,11 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         "ms" => number / 1e3,
         "m" | "min" => number * 60.0,
         "h" => number * 3600.0,
-        _ => return Err(format!("unknown unit {unit:?}; known: ms, s (also without), m, h")),
+        _ => {
+            return Err(format!(
+                "unknown unit {unit:?}; known: ms, s (also without), m, h"
+            ));
+        }
     };
     if seconds < 0.001 {
         return Err("a run needs at least 1ms".to_owned());
@@ -50,7 +54,9 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
         "m" | "mb" | "mib" => MIB,
         "g" | "gb" | "gib" => GIB,
         _ => {
-            return Err(format!("unknown unit {unit:?}; known: KiB, MiB, GiB, and none for bytes"));
+            return Err(format!(
+                "unknown unit {unit:?}; known: KiB, MiB, GiB, and none for bytes"
+            ));
         }
     };
     let bytes = number * scale as f64;
@@ -78,7 +84,9 @@ pub(crate) fn buffer(text: &str) -> Result<u64, String> {
 /// A number without sign or exponent, and what follows it.
 fn split(text: &str) -> Option<(f64, &str)> {
     let text = text.trim();
-    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let end = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
     Some((number.parse().ok()?, unit.trim_start()))
 }
@@ -122,7 +130,11 @@ mod tests {
             ("24h", 86_400_000),
         ];
         for (text, milliseconds) in good {
-            assert_eq!(duration(text), Ok(Duration::from_millis(milliseconds)), "{text}");
+            assert_eq!(
+                duration(text),
+                Ok(Duration::from_millis(milliseconds)),
+                "{text}"
+            );
         }
         let bad = [
             ("0", "at least 1ms"),

@@ -71,7 +71,11 @@ fn mistakes_in_the_command_line_are_exit_2() {
         assert_eq!(ended.code, 2, "{line}: {}", ended.stderr);
         assert_eq!(ended.stdout, "", "{line}");
         // Help for a bare `codejury` has a snapshot of its own.
-        let said = if line.is_empty() { "(help)\n" } else { &ended.stderr };
+        let said = if line.is_empty() {
+            "(help)\n"
+        } else {
+            &ended.stderr
+        };
         text += &format!("$ codejury {line}\n{said}\n");
     }
     assert_transcript!("mistakes", text);
@@ -80,10 +84,18 @@ fn mistakes_in_the_command_line_are_exit_2() {
 #[test]
 fn a_backend_that_this_build_lacks_is_exit_3() {
     let folder = Folder::new();
-    for line in ["judge --backend wasm", "judge --isolation wasm", "run --backend wasm x.py"] {
+    for line in [
+        "judge --backend wasm",
+        "judge --isolation wasm",
+        "run --backend wasm x.py",
+    ] {
         let ended = folder.run(line);
         assert_eq!(ended.code, 3, "{line}: {}", ended.stderr);
-        assert!(ended.stderr.starts_with("error: this build has no wasm backend\n  hint: "));
+        assert!(
+            ended
+                .stderr
+                .starts_with("error: this build has no wasm backend\n  hint: ")
+        );
     }
 }
 
@@ -102,7 +114,10 @@ fn completion_scripts_know_the_flags() {
 #[test]
 fn a_reader_that_leaves_is_no_error() {
     let folder = Folder::new();
-    let mut child = folder.command(["completions", "zsh"]).spawn().expect("it starts");
+    let mut child = folder
+        .command(["completions", "zsh"])
+        .spawn()
+        .expect("it starts");
     drop(child.stdout.take());
     let ended = support::end_of(child);
     assert_eq!((ended.code, ended.stderr.as_str()), (0, ""));
@@ -116,15 +131,26 @@ fn classify_prints_one_line_a_file() {
     let syntax = "  File \"main.py\", line 2\n    def\n       ^\nSyntaxError: invalid syntax\n";
     let asserted = "Traceback (most recent call last):\n  File \"t.py\", line 9, in <module>\n    \
                     assert f(1) == 2\nAssertionError\n";
-    folder.file("a.err", traceback).file("b.err", syntax).file("c.err", "all is well\n");
+    folder
+        .file("a.err", traceback)
+        .file("b.err", syntax)
+        .file("c.err", "all is well\n");
     folder.file("d.err", asserted);
     let ended = folder.run_with("classify a.err b.err c.err -", traceback.as_bytes());
     assert_transcript!("classify", ended.transcript());
     let ended = folder.run("classify --kind asserts d.err");
-    assert!(ended.stdout.contains("\"error_type\":\"wrong_answer\""), "{}", ended.stdout);
+    assert!(
+        ended.stdout.contains("\"error_type\":\"wrong_answer\""),
+        "{}",
+        ended.stdout
+    );
     let ended = folder.run("classify a.err missing.err");
     assert_eq!(ended.code, 2);
-    assert!(ended.stderr.starts_with("error: cannot read missing.err\n  caused by: No such file"));
+    assert!(
+        ended
+            .stderr
+            .starts_with("error: cannot read missing.err\n  caused by: No such file")
+    );
 }
 
 #[test]
@@ -132,15 +158,33 @@ fn doctor_finds_this_host_fit_and_a_missing_interpreter() {
     let folder = Folder::new();
     let ended = folder.run("doctor");
     assert_eq!(ended.code, 0, "{}{}", ended.stdout, ended.stderr);
-    for layer in ["kernel", "namespaces", "seccomp", "host files", "network", "privileges"] {
-        assert!(ended.stdout.contains(&format!("  {layer} ")), "{layer}: {}", ended.stdout);
+    for layer in [
+        "kernel",
+        "namespaces",
+        "seccomp",
+        "host files",
+        "network",
+        "privileges",
+    ] {
+        assert!(
+            ended.stdout.contains(&format!("  {layer} ")),
+            "{layer}: {}",
+            ended.stdout
+        );
     }
     let ended = folder.run("doctor --json --python /nowhere/python3");
     assert_eq!(ended.code, 1, "{}", ended.stdout);
     let report: serde_json::Value = serde_json::from_str(&ended.stdout).expect("JSON");
     assert_eq!(report["ok"], false);
     let failed = |check: &serde_json::Value| check["status"] == "fail" && check["name"] == "python";
-    assert!(report["checks"].as_array().expect("a list").iter().any(failed), "{report}");
+    assert!(
+        report["checks"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .any(failed),
+        "{report}"
+    );
 }
 
 #[test]
@@ -155,34 +199,70 @@ fn run_passes_bytes_through_and_says_how_it_ended() {
     let cases = [
         ("import sys; sys.exit(7)", "", "codejury: exit code 7 |"),
         ("import os; os.abort()", "", "codejury: killed by SIGABRT |"),
-        ("import time; time.sleep(60)", "--wall-time 500ms", "codejury: over its wall time, 0.50 s |"),
-        ("while True: pass", "--cpu-time 0.5 --wall-time 20", "codejury: over its CPU time, 0.50 s |"),
-        ("while True: print('x' * 9999)", "--stdout 64KiB", "codejury: over its stdout, 64 KiB |"),
+        (
+            "import time; time.sleep(60)",
+            "--wall-time 500ms",
+            "codejury: over its wall time, 0.50 s |",
+        ),
+        (
+            "while True: pass",
+            "--cpu-time 0.5 --wall-time 20",
+            "codejury: over its CPU time, 0.50 s |",
+        ),
+        (
+            "while True: print('x' * 9999)",
+            "--stdout 64KiB",
+            "codejury: over its stdout, 64 KiB |",
+        ),
         ("x = bytearray(1 << 30)", "--memory 64MB", "MemoryError"),
         ("import socket; socket.socket()", "", "PermissionError"),
     ];
     for (program, flags, expected) in cases {
-        let ended = folder.file("prog.py", program).run(&format!("run {flags} prog.py"));
+        let ended = folder
+            .file("prog.py", program)
+            .run(&format!("run {flags} prog.py"));
         // Never the program's own exit code.
         assert_eq!(ended.code, 1, "{program}: {}", ended.stderr);
-        assert!(ended.stderr.contains(expected), "{program}: {}", ended.stderr);
+        assert!(
+            ended.stderr.contains(expected),
+            "{program}: {}",
+            ended.stderr
+        );
     }
-    folder.file("net.py", "import socket\ns = socket.socket(); s.bind(('127.0.0.1', 0))\nprint('up')");
+    folder.file(
+        "net.py",
+        "import socket\ns = socket.socket(); s.bind(('127.0.0.1', 0))\nprint('up')",
+    );
     assert_eq!(folder.run("run --network loopback net.py").stdout, "up\n");
 }
 
 #[test]
 fn run_json_is_the_whole_report() {
     let folder = Folder::new();
-    folder.file("bytes.py", "import sys\nsys.stdout.buffer.write(b'\\xff\\n')\nprint('é', file=sys.stderr)");
+    folder.file(
+        "bytes.py",
+        "import sys\nsys.stdout.buffer.write(b'\\xff\\n')\nprint('é', file=sys.stderr)",
+    );
     let ended = folder.run("run --json bytes.py");
     assert_transcript!("run_json", ended.transcript());
-    let ended = folder.file("prog.py", "import os; os.kill(os.getpid(), 9)").run("run --json prog.py");
+    let ended = folder
+        .file("prog.py", "import os; os.kill(os.getpid(), 9)")
+        .run("run --json prog.py");
     let report: serde_json::Value = serde_json::from_str(&ended.stdout).expect("JSON");
-    assert_eq!((ended.code, &report["outcome"]), (1, &serde_json::json!({"kind": "signaled", "signal": 9})));
-    let ended = folder.file("prog.py", "input()").run("run --json --wall-time 1 prog.py");
+    assert_eq!(
+        (ended.code, &report["outcome"]),
+        (1, &serde_json::json!({"kind": "signaled", "signal": 9}))
+    );
+    let ended = folder
+        .file("prog.py", "input()")
+        .run("run --json --wall-time 1 prog.py");
     let report: serde_json::Value = serde_json::from_str(&ended.stdout).expect("JSON");
-    assert!(report["stderr"].as_str().expect("text").ends_with("EOFError: EOF when reading a line\n"));
+    assert!(
+        report["stderr"]
+            .as_str()
+            .expect("text")
+            .ends_with("EOFError: EOF when reading a line\n")
+    );
 }
 
 #[test]
@@ -190,16 +270,31 @@ fn run_refuses_what_it_cannot_read() {
     let folder = Folder::new();
     folder.file("prog.py", "print(1)");
     for (line, message) in [
-        ("run missing.py", "error: cannot read the program missing.py\n  caused by: No such file"),
-        ("run .", "error: cannot read the program .\n  caused by: Is a directory"),
+        (
+            "run missing.py",
+            "error: cannot read the program missing.py\n  caused by: No such file",
+        ),
+        (
+            "run .",
+            "error: cannot read the program .\n  caused by: Is a directory",
+        ),
         (
             "run --python /nowhere/python3 prog.py",
             "error: python interpreter \"/nowhere/python3\" cannot be used: there is no such program\n  hint: ",
         ),
     ] {
         let ended = folder.run(line);
-        assert_eq!((ended.code, ended.stdout.as_str()), (2, ""), "{line}: {}", ended.stderr);
-        assert!(ended.stderr.starts_with(message), "{line}: {}", ended.stderr);
+        assert_eq!(
+            (ended.code, ended.stdout.as_str()),
+            (2, ""),
+            "{line}: {}",
+            ended.stderr
+        );
+        assert!(
+            ended.stderr.starts_with(message),
+            "{line}: {}",
+            ended.stderr
+        );
     }
 }
 
@@ -208,10 +303,15 @@ fn a_signal_ends_a_run_with_130() {
     use nix::sys::signal::{Signal, kill};
     use nix::unistd::Pid;
     let folder = Folder::new();
-    folder.file("sleep.py", "import time\nprint('up', flush=True)\ntime.sleep(60)");
-    for (stdin, signal) in
-        [(Stdio::null(), Signal::SIGINT), (Stdio::null(), Signal::SIGTERM), (Stdio::piped(), Signal::SIGINT)]
-    {
+    folder.file(
+        "sleep.py",
+        "import time\nprint('up', flush=True)\ntime.sleep(60)",
+    );
+    for (stdin, signal) in [
+        (Stdio::null(), Signal::SIGINT),
+        (Stdio::null(), Signal::SIGTERM),
+        (Stdio::piped(), Signal::SIGINT),
+    ] {
         let mut command = folder.command(["run", "sleep.py"]);
         let child = command.stdin(stdin).spawn().expect("it starts");
         let pid = Pid::from_raw(child.id() as i32);

@@ -22,7 +22,9 @@ fn gzipped(text: &str) -> Vec<u8> {
 /// A folder with every bad file of the table below.
 fn folder() -> Folder {
     let folder = Folder::new();
-    let big: String = (0..500).map(|i| PROBLEM.replace("\"a\"", &format!("\"a{i}\"")) + "\n").collect();
+    let big: String = (0..500)
+        .map(|i| PROBLEM.replace("\"a\"", &format!("\"a{i}\"")) + "\n")
+        .collect();
     let packed = gzipped(&big);
     let mut corrupt = packed.clone();
     corrupt[packed.len() / 2] ^= 0x55;
@@ -61,48 +63,141 @@ fn each_is_exit_2_and_says_where_and_what() {
     let with_c = "--completions c.jsonl";
     let cases: &[(&str, &str)] = &[
         // Datasets.
-        ("missing", "judge --dataset missing.jsonl --completions c.jsonl"),
+        (
+            "missing",
+            "judge --dataset missing.jsonl --completions c.jsonl",
+        ),
         ("a typo", "judge --dataset gud.jsonl --completions c.jsonl"),
         ("a typo of a bundled name", "judge --dataset startre"),
         ("empty", "judge --dataset empty.jsonl --completions c.jsonl"),
         ("blank", "judge --dataset blank.jsonl --completions c.jsonl"),
         ("a folder", "judge --dataset folder --completions c.jsonl"),
-        ("truncated gzip", "judge --dataset truncated.jsonl.gz --completions c.jsonl"),
-        ("corrupt gzip", "judge --dataset corrupt.jsonl.gz --completions c.jsonl"),
-        ("corrupt parquet", "judge --dataset corrupt.parquet --completions c.jsonl"),
-        ("truncated parquet", "judge --dataset truncated.parquet --completions c.jsonl"),
-        ("no JSON", "judge --dataset not_json.jsonl --completions c.jsonl"),
+        (
+            "truncated gzip",
+            "judge --dataset truncated.jsonl.gz --completions c.jsonl",
+        ),
+        (
+            "corrupt gzip",
+            "judge --dataset corrupt.jsonl.gz --completions c.jsonl",
+        ),
+        (
+            "corrupt parquet",
+            "judge --dataset corrupt.parquet --completions c.jsonl",
+        ),
+        (
+            "truncated parquet",
+            "judge --dataset truncated.parquet --completions c.jsonl",
+        ),
+        (
+            "no JSON",
+            "judge --dataset not_json.jsonl --completions c.jsonl",
+        ),
         ("cut off", "judge --dataset cut.jsonl --completions c.jsonl"),
-        ("no object", "judge --dataset list.jsonl --completions c.jsonl --format native"),
-        ("a bad field", "judge --dataset bad_field.jsonl --completions c.jsonl"),
-        ("no test case", "judge --dataset no_tests.jsonl --completions c.jsonl"),
-        ("an unknown kind", "judge --dataset bad_kind.jsonl --completions c.jsonl"),
-        ("an unknown comparison", "judge --dataset bad_compare.jsonl --completions c.jsonl"),
-        ("an unknown format", "judge --dataset unknown_format.jsonl --completions c.jsonl"),
-        ("the wrong format", "judge --dataset good.jsonl --completions c.jsonl --format humaneval"),
-        ("duplicate ids", "judge --dataset twice.jsonl --completions c.jsonl"),
-        ("no UTF-8", "judge --dataset latin1.jsonl --completions c.jsonl --format native"),
-        ("nothing selected", "judge --dataset good.jsonl --completions c.jsonl --numbers 1..2"),
-        ("one name for two", "judge --dataset good.jsonl --dataset two.jsonl --completions c.jsonl"),
+        (
+            "no object",
+            "judge --dataset list.jsonl --completions c.jsonl --format native",
+        ),
+        (
+            "a bad field",
+            "judge --dataset bad_field.jsonl --completions c.jsonl",
+        ),
+        (
+            "no test case",
+            "judge --dataset no_tests.jsonl --completions c.jsonl",
+        ),
+        (
+            "an unknown kind",
+            "judge --dataset bad_kind.jsonl --completions c.jsonl",
+        ),
+        (
+            "an unknown comparison",
+            "judge --dataset bad_compare.jsonl --completions c.jsonl",
+        ),
+        (
+            "an unknown format",
+            "judge --dataset unknown_format.jsonl --completions c.jsonl",
+        ),
+        (
+            "the wrong format",
+            "judge --dataset good.jsonl --completions c.jsonl --format humaneval",
+        ),
+        (
+            "duplicate ids",
+            "judge --dataset twice.jsonl --completions c.jsonl",
+        ),
+        (
+            "no UTF-8",
+            "judge --dataset latin1.jsonl --completions c.jsonl --format native",
+        ),
+        (
+            "nothing selected",
+            "judge --dataset good.jsonl --completions c.jsonl --numbers 1..2",
+        ),
+        (
+            "one name for two",
+            "judge --dataset good.jsonl --dataset two.jsonl --completions c.jsonl",
+        ),
         // Completions.
         ("none named", "judge --dataset good.jsonl"),
-        ("missing completions", "judge --dataset good.jsonl --completions nope.jsonl"),
-        ("empty completions", "judge --dataset good.jsonl --completions empty.jsonl"),
-        ("a bad completion", "judge --dataset good.jsonl --completions c_bad.jsonl"),
-        ("no text at all", "judge --dataset good.jsonl --completions c_nothing.jsonl"),
-        ("the same sample twice", "judge --dataset good.jsonl --completions c_twice.jsonl"),
-        ("an unknown problem", "judge --dataset good.jsonl --completions c_unknown.jsonl"),
-        ("a problem without one", "judge --dataset two.jsonl --completions c.jsonl"),
-        ("nothing fits", "judge --dataset good.jsonl --completions c_other.jsonl --allow-unknown --allow-missing"),
-        ("no solution", "judge --dataset good.jsonl --completions reference"),
+        (
+            "missing completions",
+            "judge --dataset good.jsonl --completions nope.jsonl",
+        ),
+        (
+            "empty completions",
+            "judge --dataset good.jsonl --completions empty.jsonl",
+        ),
+        (
+            "a bad completion",
+            "judge --dataset good.jsonl --completions c_bad.jsonl",
+        ),
+        (
+            "no text at all",
+            "judge --dataset good.jsonl --completions c_nothing.jsonl",
+        ),
+        (
+            "the same sample twice",
+            "judge --dataset good.jsonl --completions c_twice.jsonl",
+        ),
+        (
+            "an unknown problem",
+            "judge --dataset good.jsonl --completions c_unknown.jsonl",
+        ),
+        (
+            "a problem without one",
+            "judge --dataset two.jsonl --completions c.jsonl",
+        ),
+        (
+            "nothing fits",
+            "judge --dataset good.jsonl --completions c_other.jsonl --allow-unknown --allow-missing",
+        ),
+        (
+            "no solution",
+            "judge --dataset good.jsonl --completions reference",
+        ),
         // Places.
-        ("an out folder below a file", "judge --dataset good.jsonl --completions c.jsonl --out c.jsonl/out"),
-        ("an out folder nobody can write", "judge --dataset good.jsonl --completions c.jsonl --out /proc/out"),
-        ("an interpreter that is none", "judge --dataset good.jsonl --completions c.jsonl --python c.jsonl"),
+        (
+            "an out folder below a file",
+            "judge --dataset good.jsonl --completions c.jsonl --out c.jsonl/out",
+        ),
+        (
+            "an out folder nobody can write",
+            "judge --dataset good.jsonl --completions c.jsonl --out /proc/out",
+        ),
+        (
+            "an interpreter that is none",
+            "judge --dataset good.jsonl --completions c.jsonl --python c.jsonl",
+        ),
         ("integrity that a kind lacks", "judge --integrity isolated"),
         // Other commands.
-        ("import of a bad row", "dataset import bad_field.jsonl --out native.jsonl"),
-        ("import to nowhere", "dataset import good.jsonl --out /proc/native.jsonl"),
+        (
+            "import of a bad row",
+            "dataset import bad_field.jsonl --out native.jsonl",
+        ),
+        (
+            "import to nowhere",
+            "dataset import good.jsonl --out /proc/native.jsonl",
+        ),
         ("show of a missing problem", "dataset show good.jsonl nope"),
         ("check of a missing file", "dataset check nope.jsonl"),
     ];
@@ -122,11 +217,21 @@ fn each_is_exit_2_and_says_where_and_what() {
 #[test]
 fn what_can_be_left_out_is_left_out_on_request() {
     let folder = folder();
-    let missing = folder.run("judge --dataset two.jsonl --completions c.jsonl --allow-missing --out m");
+    let missing =
+        folder.run("judge --dataset two.jsonl --completions c.jsonl --allow-missing --out m");
     assert_eq!(missing.code, 0, "{}", missing.stderr);
-    assert!(missing.stdout.contains("1 problem, 1 submission"), "{}", missing.stdout);
-    let unknown = folder.run("judge --dataset good.jsonl --completions c_unknown.jsonl --allow-unknown --out u");
+    assert!(
+        missing.stdout.contains("1 problem, 1 submission"),
+        "{}",
+        missing.stdout
+    );
+    let unknown = folder
+        .run("judge --dataset good.jsonl --completions c_unknown.jsonl --allow-unknown --out u");
     assert_eq!(unknown.code, 0, "{}", unknown.stderr);
     assert!(unknown.stderr.starts_with("note: c_unknown.jsonl has completions for 1 problem that no dataset here has: \"zzz\"; they are left out\n"));
-    assert!(unknown.stdout.contains("1 problem, 1 submission"), "{}", unknown.stdout);
+    assert!(
+        unknown.stdout.contains("1 problem, 1 submission"),
+        "{}",
+        unknown.stdout
+    );
 }

@@ -25,7 +25,9 @@ const COMPLETIONS: &str = r#"{"problem_id":"t/sum","completion":"```python\nprin
 
 fn tiny() -> Folder {
     let folder = Folder::new();
-    folder.file("p.jsonl", PROBLEMS).file("c.jsonl", COMPLETIONS);
+    folder
+        .file("p.jsonl", PROBLEMS)
+        .file("c.jsonl", COMPLETIONS);
     folder
 }
 
@@ -33,7 +35,9 @@ const JUDGE: &str = "judge --dataset p.jsonl --completions c.jsonl --wall-time 1
 
 fn rows(path: &Path) -> Vec<Value> {
     let text = fs::read_to_string(path).unwrap_or_default();
-    text.lines().map(|line| serde_json::from_str(line).expect("a row")).collect()
+    text.lines()
+        .map(|line| serde_json::from_str(line).expect("a row"))
+        .collect()
 }
 
 fn json(path: &Path) -> Value {
@@ -51,7 +55,12 @@ fn a_judgement_ends_in_a_table_and_a_folder() {
     let verdicts = rows(&out.join("verdicts/tiny.jsonl"));
     let short = |row: &Value| {
         let field = |name: &str| row[name].as_str().unwrap_or_default().to_owned();
-        (field("problem_id"), row["sample"].as_u64().expect("a number"), field("error_type"), field("error_subtype"))
+        (
+            field("problem_id"),
+            row["sample"].as_u64().expect("a number"),
+            field("error_type"),
+            field("error_subtype"),
+        )
     };
     let expected = [
         ("t/sum", 0, "success", ""),
@@ -61,29 +70,45 @@ fn a_judgement_ends_in_a_table_and_a_folder() {
         ("t/double", 1, "runtime_error", "TypeError"),
         ("t/double", 2, "timeout", "cpu"),
     ];
-    let expected = expected.map(|(id, sample, kind, sub)| (id.to_owned(), sample, kind.to_owned(), sub.to_owned()));
+    let expected = expected
+        .map(|(id, sample, kind, sub)| (id.to_owned(), sample, kind.to_owned(), sub.to_owned()));
     assert_eq!(verdicts.iter().map(short).collect::<Vec<_>>(), expected);
 
     let summary = json(&out.join("summary.json"));
     assert_eq!(summary["datasets"]["tiny"]["n"], 2);
-    assert_eq!(summary["datasets"]["tiny"]["error_distribution"]["timeout"], 1);
+    assert_eq!(
+        summary["datasets"]["tiny"]["error_distribution"]["timeout"],
+        1
+    );
     let metrics = json(&out.join("metrics.json"));
-    assert_eq!(metrics["eval/tiny/accepted_at_1"], summary["datasets"]["tiny"]["accepted_at_1"]);
+    assert_eq!(
+        metrics["eval/tiny/accepted_at_1"],
+        summary["datasets"]["tiny"]["accepted_at_1"]
+    );
     let settings = json(&out.join("run.json"));
     assert_eq!(settings["settings"]["limits"]["wall_time_ms"], 1000);
 
     // Again: nothing is left to do, and the numbers stay.
     let again = folder.run(JUDGE);
     assert_eq!(again.code, 0, "{}", again.stderr);
-    assert_eq!(again.stderr, "tiny: 6 submissions for 2 problems, 6 of them judged before\n");
+    assert_eq!(
+        again.stderr,
+        "tiny: 6 submissions for 2 problems, 6 of them judged before\n"
+    );
     let table = |text: &str| text.split_once("\n\n").expect("a table").1.to_owned();
-    assert_eq!(table(again.stdout.trim_start()), table(ended.stdout.trim_start()));
+    assert_eq!(
+        table(again.stdout.trim_start()),
+        table(ended.stdout.trim_start())
+    );
 
     // With other settings: not into the same folder.
     let other = folder.run(&format!("{JUDGE} --memory 64MiB"));
     assert_eq!(other.code, 2);
     assert_transcript!("judge_other_settings", other.transcript());
-    assert_eq!(folder.run(&format!("{JUDGE} --memory 64MiB --fresh")).code, 0);
+    assert_eq!(
+        folder.run(&format!("{JUDGE} --memory 64MiB --fresh")).code,
+        0
+    );
 }
 
 #[test]
@@ -105,14 +130,23 @@ fn the_bundled_suite_judges_as_its_sheets_say() {
 #[test]
 fn references_and_several_datasets_in_one_folder() {
     let folder = tiny();
-    folder.file("other.jsonl", PROBLEMS.replace("tiny", "second").replace("t/", "u/"));
-    let ended = folder.run(
-        "judge --dataset p.jsonl --dataset other.jsonl --completions reference --out both",
+    folder.file(
+        "other.jsonl",
+        PROBLEMS.replace("tiny", "second").replace("t/", "u/"),
     );
+    let ended = folder
+        .run("judge --dataset p.jsonl --dataset other.jsonl --completions reference --out both");
     assert_eq!(ended.code, 0, "{}", ended.stderr);
     for slug in ["tiny", "second"] {
         let verdicts = rows(&folder.join(format!("both/verdicts/{slug}.jsonl")));
-        assert_eq!(verdicts.iter().filter(|row| row["accepted"] == true).count(), 2, "{slug}");
+        assert_eq!(
+            verdicts
+                .iter()
+                .filter(|row| row["accepted"] == true)
+                .count(),
+            2,
+            "{slug}"
+        );
     }
     let summary = json(&folder.join("both/summary.json"));
     assert_eq!(summary["datasets"].as_object().expect("an object").len(), 2);
@@ -123,9 +157,15 @@ fn json_events_are_for_programs() {
     let folder = tiny();
     let ended = folder.run(&format!("{JUDGE} --json"));
     assert_eq!((ended.code, ended.stderr.as_str()), (0, ""));
-    let events: Vec<Value> =
-        ended.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
-    let kinds: Vec<&str> = events.iter().map(|event| event["event"].as_str().expect("a word")).collect();
+    let events: Vec<Value> = ended
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    let kinds: Vec<&str> = events
+        .iter()
+        .map(|event| event["event"].as_str().expect("a word"))
+        .collect();
     assert_eq!(kinds.first(), Some(&"started"));
     assert_eq!(kinds.last(), Some(&"finished"));
     assert_eq!(kinds.iter().filter(|kind| **kind == "verdict").count(), 6);
@@ -140,17 +180,25 @@ fn flags_win_over_rows_and_rows_over_defaults() {
     let folder = Folder::new();
     folder.file("p.jsonl", row);
     folder.file("c.jsonl", r#"{"problem_id":"a","source":"print('yes')"}"#);
-    folder.file("slow.jsonl", r#"{"problem_id":"a","source":"import time; time.sleep(1.5); print('YES')"}"#);
+    folder.file(
+        "slow.jsonl",
+        r#"{"problem_id":"a","source":"import time; time.sleep(1.5); print('YES')"}"#,
+    );
     for (flags, completions, expected) in [
         ("", "c.jsonl", "success"),
         ("--compare tokens", "c.jsonl", "wrong_answer"),
         ("", "slow.jsonl", "timeout"),
         ("--wall-time 20s", "slow.jsonl", "success"),
     ] {
-        let line = format!("judge --dataset p.jsonl --completions {completions} --fresh --out o {flags}");
+        let line =
+            format!("judge --dataset p.jsonl --completions {completions} --fresh --out o {flags}");
         let ended = folder.run(&line);
         assert_eq!(ended.code, 0, "{line}: {}", ended.stderr);
-        assert_eq!(rows(&folder.join("o/verdicts/d.jsonl"))[0]["error_type"], expected, "{line}");
+        assert_eq!(
+            rows(&folder.join("o/verdicts/d.jsonl"))[0]["error_type"],
+            expected,
+            "{line}"
+        );
     }
 }
 
@@ -166,7 +214,9 @@ fn slow(count: usize) -> Folder {
             "{{\"problem_id\":\"s/{i}\",\"source\":\"import time; time.sleep(0.3); print({i})\"}}\n"
         );
     }
-    folder.file("p.jsonl", problems).file("c.jsonl", completions);
+    folder
+        .file("p.jsonl", problems)
+        .file("c.jsonl", completions);
     folder
 }
 
@@ -178,7 +228,10 @@ fn an_interrupted_judgement_goes_on_where_it_was() {
     let verdicts = folder.join("out/verdicts/slow.jsonl");
     for signal in [Signal::SIGINT, Signal::SIGTERM] {
         let before = rows(&verdicts).len();
-        let child = folder.command(SLOW.split_whitespace()).spawn().expect("it starts");
+        let child = folder
+            .command(SLOW.split_whitespace())
+            .spawn()
+            .expect("it starts");
         let pid = Pid::from_raw(child.id() as i32);
         wait_until("two more verdicts are on disk", || {
             fs::read_to_string(&verdicts).is_ok_and(|text| text.lines().count() >= before + 2)
@@ -195,16 +248,25 @@ fn an_interrupted_judgement_goes_on_where_it_was() {
         assert_eq!(ended.stdout, "");
         let kept = rows(&verdicts).len();
         assert!(kept > before && kept < 12, "{kept}");
-        let says = format!("{kept} of 12 verdicts are kept in out; the same command goes on from there\n");
+        let says =
+            format!("{kept} of 12 verdicts are kept in out; the same command goes on from there\n");
         assert!(ended.stderr.ends_with(&says), "{}", ended.stderr);
     }
     let kept = rows(&verdicts).len();
     let ended = folder.run(SLOW);
     assert_eq!(ended.code, 0, "{}", ended.stderr);
-    assert!(ended.stderr.contains(&format!("{kept} of them judged before")), "{}", ended.stderr);
+    assert!(
+        ended
+            .stderr
+            .contains(&format!("{kept} of them judged before")),
+        "{}",
+        ended.stderr
+    );
     let verdicts = rows(&verdicts);
-    let ids: Vec<String> =
-        verdicts.iter().map(|row| row["problem_id"].as_str().expect("an id").to_owned()).collect();
+    let ids: Vec<String> = verdicts
+        .iter()
+        .map(|row| row["problem_id"].as_str().expect("an id").to_owned())
+        .collect();
     assert_eq!(ids, (0..12).map(|i| format!("s/{i}")).collect::<Vec<_>>());
     assert!(verdicts.iter().all(|row| row["accepted"] == true));
 }
@@ -213,7 +275,10 @@ fn an_interrupted_judgement_goes_on_where_it_was() {
 fn a_killed_judgement_goes_on_where_it_was() {
     let folder = slow(8);
     let verdicts = folder.join("out/verdicts/slow.jsonl");
-    let mut child = folder.command(SLOW.split_whitespace()).spawn().expect("it starts");
+    let mut child = folder
+        .command(SLOW.split_whitespace())
+        .spawn()
+        .expect("it starts");
     wait_until("two verdicts are on disk", || {
         fs::read_to_string(&verdicts).is_ok_and(|text| text.lines().count() >= 2)
     });
@@ -224,7 +289,11 @@ fn a_killed_judgement_goes_on_where_it_was() {
     fs::write(&verdicts, format!("{text}{{\"schema\":\"codej")).expect("written");
     let ended = folder.run(SLOW);
     assert_eq!(ended.code, 0, "{}", ended.stderr);
-    assert!(ended.stderr.contains(" of them judged before"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains(" of them judged before"),
+        "{}",
+        ended.stderr
+    );
     assert_eq!(rows(&verdicts).len(), 8);
 }
 
@@ -238,7 +307,9 @@ fn a_full_disk_is_our_failure_and_loses_nothing() {
         );
         completions += &format!("{{\"problem_id\":\"f/{i}\",\"source\":\"print({i})\"}}\n");
     }
-    folder.file("p.jsonl", problems).file("c.jsonl", completions);
+    folder
+        .file("p.jsonl", problems)
+        .file("c.jsonl", completions);
     // A file system of its own, seen by these processes alone: it goes away with them.
     let script = format!(
         "set -u
@@ -256,40 +327,96 @@ fn a_full_disk_is_our_failure_and_loses_nothing() {
     if !nix::unistd::geteuid().is_root() {
         command.args(["--user", "--map-root-user"]);
     }
-    command.args(["--mount", "sh", "-c", &script]).current_dir(folder.path());
-    let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    command
+        .args(["--mount", "sh", "-c", &script])
+        .current_dir(folder.path());
+    let child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
     let ended = end_of(child.expect("unshare, as every Linux has it"));
-    assert_ne!(ended.code, 99, "cannot mount a small file system: {}", ended.stderr);
-    assert!(ended.stdout.starts_with("code 4\n"), "{}{}", ended.stdout, folder.read("full.err"));
-    assert!(ended.stdout.ends_with("code 0\n"), "{}{}", ended.stdout, folder.read("room.err"));
+    assert_ne!(
+        ended.code, 99,
+        "cannot mount a small file system: {}",
+        ended.stderr
+    );
+    assert!(
+        ended.stdout.starts_with("code 4\n"),
+        "{}{}",
+        ended.stdout,
+        folder.read("full.err")
+    );
+    assert!(
+        ended.stdout.ends_with("code 0\n"),
+        "{}{}",
+        ended.stdout,
+        folder.read("room.err")
+    );
     let error = folder.read("full.err");
-    assert!(error.contains("error: cannot write disk/out/verdicts/full.jsonl\n"), "{error}");
-    assert!(error.contains("  caused by: No space left on device"), "{error}");
-    assert!(error.contains("  hint: what was written before is kept"), "{error}");
+    assert!(
+        error.contains("error: cannot write disk/out/verdicts/full.jsonl\n"),
+        "{error}"
+    );
+    assert!(
+        error.contains("  caused by: No space left on device"),
+        "{error}"
+    );
+    assert!(
+        error.contains("  hint: what was written before is kept"),
+        "{error}"
+    );
     let kept: u64 = folder.read("full.count").trim().parse().expect("a number");
     assert!(kept > 0 && kept < 60, "{kept}");
-    assert!(folder.read("room.err").contains(&format!("{kept} of them judged before")));
+    assert!(
+        folder
+            .read("room.err")
+            .contains(&format!("{kept} of them judged before"))
+    );
     assert_eq!(folder.read("room.count").trim(), "60");
 }
 
 #[test]
 fn datasets_are_listed_shown_imported_and_checked() {
     let folder = tiny();
-    assert_transcript!("dataset_list", folder.run("dataset list p.jsonl").transcript());
-    assert_transcript!("dataset_show", folder.run("dataset show p.jsonl").transcript());
-    assert_transcript!("dataset_show_sum", folder.run("dataset show p.jsonl t/sum").transcript());
-    assert_transcript!("dataset_show_double", folder.run("dataset show p.jsonl t/double").transcript());
+    assert_transcript!(
+        "dataset_list",
+        folder.run("dataset list p.jsonl").transcript()
+    );
+    assert_transcript!(
+        "dataset_show",
+        folder.run("dataset show p.jsonl").transcript()
+    );
+    assert_transcript!(
+        "dataset_show_sum",
+        folder.run("dataset show p.jsonl t/sum").transcript()
+    );
+    assert_transcript!(
+        "dataset_show_double",
+        folder.run("dataset show p.jsonl t/double").transcript()
+    );
     let row = folder.run("dataset show p.jsonl t/sum --json").stdout;
-    assert_eq!(serde_json::from_str::<Value>(&row).expect("a row")["problem_id"], "t/sum");
+    assert_eq!(
+        serde_json::from_str::<Value>(&row).expect("a row")["problem_id"],
+        "t/sum"
+    );
 
     let imported = folder.run("dataset import p.jsonl --name copy --out copy.jsonl");
     assert_transcript!("dataset_import", imported.transcript());
-    assert_eq!(folder.run("dataset show copy.jsonl").stdout.lines().next(), Some("copy"));
+    assert_eq!(
+        folder.run("dataset show copy.jsonl").stdout.lines().next(),
+        Some("copy")
+    );
 
     let good = folder.run("dataset check copy.jsonl");
     assert_eq!(good.code, 0, "{}", good.stderr);
     assert_transcript!("dataset_check_good", good.transcript());
-    folder.file("bad.jsonl", PROBLEMS.replace("2 * x", "3 * x").replace("\"reference\":\"print", "\"old\":\"print"));
+    folder.file(
+        "bad.jsonl",
+        PROBLEMS
+            .replace("2 * x", "3 * x")
+            .replace("\"reference\":\"print", "\"old\":\"print"),
+    );
     let bad = folder.run("dataset check bad.jsonl");
     assert_eq!(bad.code, 1, "{}", bad.stderr);
     assert_transcript!("dataset_check_bad", bad.transcript());
@@ -300,10 +427,23 @@ fn hostile_names_cannot_act_on_the_terminal() {
     let folder = tiny();
     let evil = r"t/\u001b]0;owned\u0007sum";
     folder.file("p.jsonl", PROBLEMS.replace("t/sum", evil));
-    for line in ["dataset show p.jsonl", "dataset list p.jsonl", JUDGE, "dataset show p.jsonl nope"] {
+    for line in [
+        "dataset show p.jsonl",
+        "dataset list p.jsonl",
+        JUDGE,
+        "dataset show p.jsonl nope",
+    ] {
         let ended = folder.run(line);
         let text = ended.transcript();
-        assert!(!text.contains('\x1b') && !text.contains('\x07'), "{line}: {text:?}");
+        assert!(
+            !text.contains('\x1b') && !text.contains('\x07'),
+            "{line}: {text:?}"
+        );
     }
-    assert!(folder.run("dataset show p.jsonl").stdout.contains(r"t/\u{1b}]0;owned\u{7}sum"));
+    assert!(
+        folder
+            .run("dataset show p.jsonl")
+            .stdout
+            .contains(r"t/\u{1b}]0;owned\u{7}sum")
+    );
 }

@@ -114,7 +114,10 @@ impl Completions {
             if parsed.text == Some(TextField::SourceBase64) {
                 parsed.body().map_err(|error| error.at(row.place.clone()))?;
             }
-            let entries = &mut by_problem.entry(parsed.problem_id.into()).or_default().entries;
+            let entries = &mut by_problem
+                .entry(parsed.problem_id.into())
+                .or_default()
+                .entries;
             let (offset, length) = store.place_of(&row.text, row.offset)?;
             let number = match row.place.at {
                 Position::Line(number) | Position::Element { line: number, .. } => number,
@@ -124,10 +127,19 @@ impl Completions {
                 }
             };
             let sample = parsed.sample.unwrap_or(entries.len() as u32);
-            entries.push(Entry { offset, length, row: number, sample });
+            entries.push(Entry {
+                offset,
+                length,
+                row: number,
+                sample,
+            });
         }
-        let mut recorded =
-            Recorded { file: path.into(), texts: store.finish()?, is_parquet, by_problem };
+        let mut recorded = Recorded {
+            file: path.into(),
+            texts: store.finish()?,
+            is_parquet,
+            by_problem,
+        };
         recorded.sort()?;
         Ok(Self(Source::Recorded(recorded)))
     }
@@ -135,9 +147,13 @@ impl Completions {
     /// How many rows there are; `None` for the dataset's own solutions, which are not counted.
     pub fn count(&self) -> Option<usize> {
         match &self.0 {
-            Source::Recorded(recorded) => {
-                Some(recorded.by_problem.values().map(|ids| ids.entries.len()).sum())
-            }
+            Source::Recorded(recorded) => Some(
+                recorded
+                    .by_problem
+                    .values()
+                    .map(|ids| ids.entries.len())
+                    .sum(),
+            ),
             Source::Reference => None,
         }
     }
@@ -161,7 +177,9 @@ impl Completions {
 
     /// The ids, in the order of their first rows, that no dataset asked for so far has.
     pub fn unknown_ids(&self) -> Vec<String> {
-        let Source::Recorded(recorded) = &self.0 else { return Vec::new() };
+        let Source::Recorded(recorded) = &self.0 else {
+            return Vec::new();
+        };
         let mut unknown: Vec<(u64, String)> = recorded
             .by_problem
             .iter()
@@ -209,8 +227,15 @@ fn reference_answer(problem: &Arc<Problem>) -> Option<Answer> {
 
 impl Recorded {
     fn place(&self, row: u64) -> Place {
-        let at = if self.is_parquet { Position::Row(row) } else { Position::Line(row) };
-        Place { file: Arc::clone(&self.file), at }
+        let at = if self.is_parquet {
+            Position::Row(row)
+        } else {
+            Position::Line(row)
+        };
+        Place {
+            file: Arc::clone(&self.file),
+            at,
+        }
     }
 
     /// Sorts by sample, and refuses the first row whose sample is there already.
@@ -254,7 +279,10 @@ impl Recorded {
                 });
             }
         }
-        entries.into_iter().map(|entry| self.answer(problem, entry, rule)).collect()
+        entries
+            .into_iter()
+            .map(|entry| self.answer(problem, entry, rule))
+            .collect()
     }
 
     fn answer(
@@ -268,7 +296,9 @@ impl Recorded {
             reason: "the file has changed since it was indexed".into(),
         };
         let mut text = vec![0; entry.length as usize];
-        self.texts.read_exact_at(&mut text, entry.offset).map_err(EvalError::read(&self.file))?;
+        self.texts
+            .read_exact_at(&mut text, entry.offset)
+            .map_err(EvalError::read(&self.file))?;
         let text = String::from_utf8(text).map_err(|_| changed())?;
         let row = Row::parse(&text).map_err(|_| changed())?;
         let target = match problem.suite {
@@ -285,9 +315,10 @@ impl Recorded {
                 }
                 // A lone surrogate, which no Python source can hold. Submitted as it is, so that
                 // it is the compiler that refuses it.
-                Err(error) => {
-                    (Some(Mode::Whole), SubmissionSource::Program(error.into_bytes().into()))
-                }
+                Err(error) => (
+                    Some(Mode::Whole),
+                    SubmissionSource::Program(error.into_bytes().into()),
+                ),
             },
         };
         Ok(Answer {
@@ -414,7 +445,11 @@ impl<'a> Row<'a> {
 
     /// A JSON string's bytes; a lone surrogate becomes three bytes that are no UTF-8.
     fn bytes(&self, field: &str) -> Result<Vec<u8>, FieldError> {
-        match self.fields.raw(field).map(|raw| Value::from_json(raw.get())) {
+        match self
+            .fields
+            .raw(field)
+            .map(|raw| Value::from_json(raw.get()))
+        {
             Some(Ok(Value::Text(bytes))) => Ok(bytes),
             Some(Err(reason)) => Err(self.fields.error(field, reason)),
             Some(Ok(_)) | None => Err(self.fields.error(field, "expected a string")),
@@ -424,7 +459,9 @@ impl<'a> Row<'a> {
 
 /// Finds the one field with the row's text.
 fn text_field(row: &Fields<'_>) -> Result<Option<TextField>, FieldError> {
-    let mut present = TextField::ALL.into_iter().filter(|field| row.has(field.name()));
+    let mut present = TextField::ALL
+        .into_iter()
+        .filter(|field| row.has(field.name()));
     let (field, second) = (present.next(), present.next());
     let Some(field) = field else {
         return match row.optional::<String>("error")? {
@@ -435,7 +472,10 @@ fn text_field(row: &Fields<'_>) -> Result<Option<TextField>, FieldError> {
     if let Some(second) = second {
         return Err(row.error(second.name(), format!("stands beside `{}`", field.name())));
     }
-    if row.raw(field.name()).is_some_and(|raw| !raw.get().starts_with('"')) {
+    if row
+        .raw(field.name())
+        .is_some_and(|raw| !raw.get().starts_with('"'))
+    {
         // For its message about the type.
         row.required::<String>(field.name())?;
     }
@@ -445,17 +485,27 @@ fn text_field(row: &Fields<'_>) -> Result<Option<TextField>, FieldError> {
 /// Where the texts will be read from: the file itself, or a copy that is being written.
 enum Store {
     InFile(File),
-    Copy { copy: BufWriter<File>, length: u64, path: PathBuf },
+    Copy {
+        copy: BufWriter<File>,
+        length: u64,
+        path: PathBuf,
+    },
 }
 
 impl Store {
     fn new(path: &Path, rows: &Rows) -> Result<Self, EvalError> {
         if rows.offsets_are_in_file() {
-            return Ok(Self::InFile(File::open(path).map_err(EvalError::read(path))?));
+            return Ok(Self::InFile(
+                File::open(path).map_err(EvalError::read(path))?,
+            ));
         }
         let path = std::env::temp_dir();
         let file = tempfile::tempfile_in(&path).map_err(EvalError::write(&path))?;
-        Ok(Self::Copy { copy: BufWriter::new(file), length: 0, path })
+        Ok(Self::Copy {
+            copy: BufWriter::new(file),
+            length: 0,
+            path,
+        })
     }
 
     /// Offset and length of a row's text.
@@ -464,7 +514,8 @@ impl Store {
         match self {
             Self::InFile(_) => Ok((offset, size)),
             Self::Copy { copy, length, path } => {
-                copy.write_all(text.as_bytes()).map_err(EvalError::write(path))?;
+                copy.write_all(text.as_bytes())
+                    .map_err(EvalError::write(path))?;
                 *length += size;
                 Ok((*length - size, size))
             }
@@ -474,9 +525,9 @@ impl Store {
     fn finish(self) -> Result<File, EvalError> {
         match self {
             Self::InFile(file) => Ok(file),
-            Self::Copy { copy, path, .. } => {
-                copy.into_inner().map_err(|error| EvalError::write(&path)(error.into_error()))
-            }
+            Self::Copy { copy, path, .. } => copy
+                .into_inner()
+                .map_err(|error| EvalError::write(&path)(error.into_error())),
         }
     }
 }

@@ -55,7 +55,10 @@ pub struct DatasetSpec {
 impl DatasetSpec {
     /// One file, or a bundled dataset by its name; everything else as by default.
     pub fn new(name: impl Into<PathBuf>) -> Self {
-        Self { files: vec![name.into()], ..Self::default() }
+        Self {
+            files: vec![name.into()],
+            ..Self::default()
+        }
     }
 }
 
@@ -159,10 +162,13 @@ impl FromStr for Format {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|format| format.as_str() == name).ok_or_else(|| {
-            let known: Vec<&str> = Self::ALL.iter().map(|format| format.as_str()).collect();
-            format!("unknown format {name:?}; known: auto, {}", known.join(", "))
-        })
+        Self::ALL
+            .into_iter()
+            .find(|format| format.as_str() == name)
+            .ok_or_else(|| {
+                let known: Vec<&str> = Self::ALL.iter().map(|format| format.as_str()).collect();
+                format!("unknown format {name:?}; known: auto, {}", known.join(", "))
+            })
     }
 }
 
@@ -236,17 +242,29 @@ impl Dataset {
                         "a dataset is read more than once, so it must be a regular file"
                     };
                     let source = io::Error::new(io::ErrorKind::InvalidInput, reason);
-                    return Err(EvalError::Read { path: file.clone(), source });
+                    return Err(EvalError::Read {
+                        path: file.clone(),
+                        source,
+                    });
                 }
                 Err(_) if starter::is_name(file) => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    return Err(EvalError::UnknownDataset { name: file.display().to_string() });
+                    return Err(EvalError::UnknownDataset {
+                        name: file.display().to_string(),
+                    });
                 }
-                Err(source) => return Err(EvalError::Read { path: file.clone(), source }),
+                Err(source) => {
+                    return Err(EvalError::Read {
+                        path: file.clone(),
+                        source,
+                    });
+                }
             }
         }
         let Some(first) = spec.files.first() else {
-            return Err(EvalError::UnknownDataset { name: String::new() });
+            return Err(EvalError::UnknownDataset {
+                name: String::new(),
+            });
         };
         let format = match spec.format {
             Some(format) => format,
@@ -256,7 +274,10 @@ impl Dataset {
                 match Format::detect(&fields) {
                     Some(format) => format,
                     None => {
-                        return Err(EvalError::UnknownFormat { place, fields: fields.join(", ") });
+                        return Err(EvalError::UnknownFormat {
+                            place,
+                            fields: fields.join(", "),
+                        });
                     }
                 }
             }
@@ -269,7 +290,11 @@ impl Dataset {
         if slug.is_empty() {
             slug = slug_of_file(first);
         }
-        Ok(Self { spec: Arc::new(spec), slug, format })
+        Ok(Self {
+            spec: Arc::new(spec),
+            slug,
+            format,
+        })
     }
 
     /// Its name in keys, files and flags: lower-case letters, digits and underscores.
@@ -290,8 +315,14 @@ impl Dataset {
     /// The same dataset, read with the dataset's own solutions.
     #[must_use]
     pub fn with_references(&self) -> Self {
-        let spec = DatasetSpec { references: true, ..(*self.spec).clone() };
-        Self { spec: Arc::new(spec), ..self.clone() }
+        let spec = DatasetSpec {
+            references: true,
+            ..(*self.spec).clone()
+        };
+        Self {
+            spec: Arc::new(spec),
+            ..self.clone()
+        }
     }
 
     /// Streams the problems in file order. An error is the last item.
@@ -313,7 +344,9 @@ impl Dataset {
     ///
     /// The first bad row, a repeated id, or a selection that leaves nothing.
     pub fn ids(&self) -> Result<Vec<String>, EvalError> {
-        self.problems().map(|problem| problem.map(|problem| problem.problem_id)).collect()
+        self.problems()
+            .map(|problem| problem.map(|problem| problem.problem_id))
+            .collect()
     }
 
     /// The problem with this id, spelled as completions may spell it: `MBPP/11`, `Mbpp/11`, `11`.
@@ -324,11 +357,17 @@ impl Dataset {
     pub fn find(&self, id: &str) -> Result<Problem, EvalError> {
         for problem in self.problems() {
             let problem = problem?;
-            if spellings(&problem.problem_id).iter().any(|spelling| spelling == id) {
+            if spellings(&problem.problem_id)
+                .iter()
+                .any(|spelling| spelling == id)
+            {
                 return Ok(problem);
             }
         }
-        Err(EvalError::UnknownProblem { slug: self.slug.clone(), id: id.to_owned() })
+        Err(EvalError::UnknownProblem {
+            slug: self.slug.clone(),
+            id: id.to_owned(),
+        })
     }
 
     /// The sha256 of its files' bytes, one after another, in hex.
@@ -378,8 +417,11 @@ impl Problems {
                     return Ok(None);
                 };
                 self.next_file += 1;
-                self.rows =
-                    Some(open_rows(path, self.dataset.format, self.dataset.spec.references)?);
+                self.rows = Some(open_rows(
+                    path,
+                    self.dataset.format,
+                    self.dataset.spec.references,
+                )?);
             }
             match self.rows.as_mut().and_then(Iterator::next) {
                 Some(row) => return row.map(Some),
@@ -401,9 +443,16 @@ impl Problems {
             let id = problem.problem_id.as_str();
             if let Some((file, at)) = self.seen.insert(id.into(), (file, place.at)) {
                 let path = &self.dataset.spec.files[file as usize];
-                let first = Place { file: Arc::from(path.as_path()), at };
+                let first = Place {
+                    file: Arc::from(path.as_path()),
+                    at,
+                };
                 let id = problem.problem_id;
-                return Err(EvalError::DuplicateProblem { id, first, second: place });
+                return Err(EvalError::DuplicateProblem {
+                    id,
+                    first,
+                    second: place,
+                });
             }
             let wanted = match &self.dataset.spec.numbers {
                 None => true,
@@ -490,15 +539,20 @@ fn native_slug(path: &Path) -> Result<String, EvalError> {
         None => return Ok(String::new()),
     };
     let fields = Fields::parse(&row.text).map_err(|error| error.at(row.place.clone()))?;
-    let dataset: Option<String> =
-        fields.optional("dataset").map_err(|error| error.at(row.place.clone()))?;
+    let dataset: Option<String> = fields
+        .optional("dataset")
+        .map_err(|error| error.at(row.place.clone()))?;
     Ok(slug_of(&dataset.unwrap_or_default()))
 }
 
 /// `data/sanitized-MBPP.json.gz` is `sanitized_mbpp`; the shard numbers that Hugging Face puts
 /// into names (`test-00000-of-00001-9c49eeff30aacaa8.parquet`) are left out.
 fn slug_of_file(path: &Path) -> String {
-    let mut name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    let mut name = path
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .to_ascii_lowercase();
     for extension in [".gz", ".zst", ".jsonl", ".ndjson", ".json", ".parquet"] {
         if let Some(stem) = name.strip_suffix(extension) {
             name.truncate(stem.len());
@@ -513,7 +567,11 @@ fn slug_of_file(path: &Path) -> String {
         name = split.to_owned();
     }
     let slug = slug_of(&name);
-    if slug.is_empty() { "dataset".into() } else { slug }
+    if slug.is_empty() {
+        "dataset".into()
+    } else {
+        slug
+    }
 }
 
 /// Lower-case ASCII letters, digits and single underscores: safe in keys, file names and flags.
@@ -537,8 +595,10 @@ fn number_of(id: &str) -> Option<u64> {
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
     use fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
-        write!(out, "{byte:02x}").expect("writing to a string cannot fail");
-        out
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut out, byte| {
+            write!(out, "{byte:02x}").expect("writing to a string cannot fail");
+            out
+        })
 }

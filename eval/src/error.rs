@@ -204,21 +204,34 @@ fn owner(pid: Option<u32>) -> String {
 
 impl EvalError {
     pub(crate) fn read(path: &Path) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Read { path: path.to_owned(), source }
+        move |source| Self::Read {
+            path: path.to_owned(),
+            source,
+        }
     }
 
     pub(crate) fn write(path: &Path) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Write { path: path.to_owned(), source }
+        move |source| Self::Write {
+            path: path.to_owned(),
+            source,
+        }
     }
 
     pub(crate) fn parquet(
         path: &Path,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
-        Self::Parquet { path: path.to_owned(), source: source.into() }
+        Self::Parquet {
+            path: path.to_owned(),
+            source: source.into(),
+        }
     }
 
     pub(crate) fn field(place: Place, field: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self::BadField { place, field: field.into(), reason: reason.into() }
+        Self::BadField {
+            place,
+            field: field.into(),
+            reason: reason.into(),
+        }
     }
 }

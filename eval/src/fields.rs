@@ -18,13 +18,23 @@ pub(crate) struct FieldError {
 
 impl FieldError {
     pub(crate) fn new(field: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self { field: Some(field.into()), reason: reason.into() }
+        Self {
+            field: Some(field.into()),
+            reason: reason.into(),
+        }
     }
 
     pub(crate) fn at(self, place: Place) -> EvalError {
         match self.field {
-            Some(field) => EvalError::BadField { place, field, reason: self.reason },
-            None => EvalError::BadRow { place, reason: self.reason },
+            Some(field) => EvalError::BadField {
+                place,
+                field,
+                reason: self.reason,
+            },
+            None => EvalError::BadRow {
+                place,
+                reason: self.reason,
+            },
         }
     }
 }
@@ -33,7 +43,10 @@ impl From<judge::RowError> for FieldError {
     fn from(error: judge::RowError) -> Self {
         // `row` stands for the row itself.
         let field = Some(error.field).filter(|field| field != "row");
-        Self { field, reason: error.reason }
+        Self {
+            field,
+            reason: error.reason,
+        }
     }
 }
 
@@ -61,7 +74,10 @@ impl<'a> Fields<'a> {
                     }
                     _ => format!("not valid JSON: {}", with_column(&error)),
                 };
-                Err(FieldError { field: Some(path).filter(|path| !path.is_empty()), reason })
+                Err(FieldError {
+                    field: Some(path).filter(|path| !path.is_empty()),
+                    reason,
+                })
             }
         }
     }
@@ -72,7 +88,11 @@ impl<'a> Fields<'a> {
 
     /// The name of a field as errors give it.
     pub(crate) fn name(&self, field: &str) -> String {
-        if self.path.is_empty() { field.to_owned() } else { format!("{}.{field}", self.path) }
+        if self.path.is_empty() {
+            field.to_owned()
+        } else {
+            format!("{}.{field}", self.path)
+        }
     }
 
     pub(crate) fn error(&self, field: &str, reason: impl Into<String>) -> FieldError {
@@ -81,7 +101,10 @@ impl<'a> Fields<'a> {
 
     /// The field's text as it stands in the row; `None` if it is missing or null.
     pub(crate) fn raw(&self, field: &str) -> Option<&'a RawValue> {
-        self.values.get(field).copied().filter(|raw| raw.get() != "null")
+        self.values
+            .get(field)
+            .copied()
+            .filter(|raw| raw.get() != "null")
     }
 
     pub(crate) fn has(&self, field: &str) -> bool {
@@ -93,7 +116,9 @@ impl<'a> Fields<'a> {
         &self,
         field: &str,
     ) -> Result<Option<T>, FieldError> {
-        self.raw(field).map(|raw| read(raw, || self.name(field))).transpose()
+        self.raw(field)
+            .map(|raw| read(raw, || self.name(field)))
+            .transpose()
     }
 
     pub(crate) fn required<T: DeserializeOwned>(&self, field: &str) -> Result<T, FieldError> {
@@ -105,18 +130,25 @@ impl<'a> Fields<'a> {
 
     /// A list's items with their names; none if the field is missing or null.
     pub(crate) fn items(&self, field: &str) -> Result<Vec<(String, &'a RawValue)>, FieldError> {
-        let Some(raw) = self.raw(field) else { return Ok(Vec::new()) };
+        let Some(raw) = self.raw(field) else {
+            return Ok(Vec::new());
+        };
         items(raw, &self.name(field))
     }
 
     /// A list of texts; empty if the field is missing or null.
     pub(crate) fn texts(&self, field: &str) -> Result<Vec<String>, FieldError> {
-        self.items(field)?.into_iter().map(|(name, raw)| read(raw, || name)).collect()
+        self.items(field)?
+            .into_iter()
+            .map(|(name, raw)| read(raw, || name))
+            .collect()
     }
 
     /// An object; `None` if the field is missing or null.
     pub(crate) fn object(&self, field: &str) -> Result<Option<Self>, FieldError> {
-        self.raw(field).map(|raw| Self::parse_at(raw.get(), self.name(field))).transpose()
+        self.raw(field)
+            .map(|raw| Self::parse_at(raw.get(), self.name(field)))
+            .transpose()
     }
 
     /// An identifier: a text, or a whole number.
@@ -134,7 +166,10 @@ pub(crate) fn items<'a>(
     name: &str,
 ) -> Result<Vec<(String, &'a RawValue)>, FieldError> {
     let items: Vec<&RawValue> = serde_json::from_str(raw.get()).map_err(|_| {
-        FieldError::new(name, format!("expected a list, found {}", json_kind(raw.get())))
+        FieldError::new(
+            name,
+            format!("expected a list, found {}", json_kind(raw.get())),
+        )
     })?;
     Ok(items
         .into_iter()

@@ -17,8 +17,12 @@ use crate::stats::{Bootstrap, mean, pass_at_k, quantile, wilson95};
 /// Whether every executed test case of a program printed nothing but white space. `None` for
 /// problems that are not about output.
 fn printed_nothing(verdict: &Verdict) -> Option<bool> {
-    matches!(verdict.kind.as_str(), "stdio" | "checker")
-        .then(|| verdict.evidence.as_ref().is_some_and(|evidence| evidence.no_output))
+    matches!(verdict.kind.as_str(), "stdio" | "checker").then(|| {
+        verdict
+            .evidence
+            .as_ref()
+            .is_some_and(|evidence| evidence.no_output)
+    })
 }
 
 /// How a dataset's numbers are computed.
@@ -33,7 +37,10 @@ pub struct MetricSettings {
 
 impl Default for MetricSettings {
     fn default() -> Self {
-        Self { ks: vec![1], bootstrap: Bootstrap::default() }
+        Self {
+            ks: vec![1],
+            bootstrap: Bootstrap::default(),
+        }
     }
 }
 
@@ -108,7 +115,10 @@ pub struct Session {
 impl Tally {
     /// Nothing collected yet.
     pub fn new(dataset: impl Into<String>) -> Self {
-        Self { dataset: dataset.into(), problems: BTreeMap::new() }
+        Self {
+            dataset: dataset.into(),
+            problems: BTreeMap::new(),
+        }
     }
 
     /// Adds one verdict.
@@ -140,8 +150,10 @@ impl Tally {
 
     /// How many samples have each error_type so far, for progress lines.
     pub fn distribution(&self) -> BTreeMap<&'static str, u64> {
-        let mut counts: BTreeMap<_, _> =
-            ErrorType::ALL.into_iter().map(|kind| (kind.as_str(), 0)).collect();
+        let mut counts: BTreeMap<_, _> = ErrorType::ALL
+            .into_iter()
+            .map(|kind| (kind.as_str(), 0))
+            .collect();
         for sample in self.samples() {
             *counts.entry(sample.error_type.as_str()).or_default() += 1;
         }
@@ -151,9 +163,15 @@ impl Tally {
     /// The share of samples that failed for a reason of ours, which `max_api_error_rate` bounds.
     /// A prompt that is longer than the model allows (`context_length`) is not such a reason.
     pub fn api_error_rate(&self) -> f64 {
-        let ours = self.samples().filter(|sample| !sample.judged() && !sample.context_length);
+        let ours = self
+            .samples()
+            .filter(|sample| !sample.judged() && !sample.context_length);
         let n = self.samples().count();
-        if n == 0 { 0.0 } else { ours.count() as f64 / n as f64 }
+        if n == 0 {
+            0.0
+        } else {
+            ours.count() as f64 / n as f64
+        }
     }
 
     fn samples(&self) -> impl Iterator<Item = &Sample> {
@@ -165,7 +183,10 @@ impl Tally {
         let mut numbers = Numbers::new(self, settings.bootstrap);
         let is = |kind: ErrorType| move |s: &Sample| Some(s.error_type == kind);
         numbers.rate("exec_success_rate", |s| {
-            Some(matches!(s.error_type, ErrorType::Success | ErrorType::WrongAnswer))
+            Some(matches!(
+                s.error_type,
+                ErrorType::Success | ErrorType::WrongAnswer
+            ))
         });
         numbers.rate("accepted_at_1", |s| Some(s.accepted));
         numbers.rate("syntax_error_rate", is(ErrorType::SyntaxError));
@@ -188,8 +209,11 @@ impl Tally {
         }
         DatasetSummary {
             n: self.problems.len() as u64,
-            n_judged: self.problems.values().filter(|s| s.values().any(Sample::judged)).count()
-                as u64,
+            n_judged: self
+                .problems
+                .values()
+                .filter(|s| s.values().any(Sample::judged))
+                .count() as u64,
             n_samples: self.samples().count() as u64,
             metrics: numbers.metrics,
             ci95: numbers.ci95,
@@ -218,7 +242,9 @@ impl<'a> Numbers<'a> {
     fn new(tally: &'a Tally, bootstrap: Bootstrap) -> Self {
         let problems = tally.problems.iter();
         Self {
-            problems: problems.map(|(id, s)| (id.as_str(), s.values().collect())).collect(),
+            problems: problems
+                .map(|(id, s)| (id.as_str(), s.values().collect()))
+                .collect(),
             bootstrap,
             metrics: BTreeMap::new(),
             ci95: BTreeMap::new(),
@@ -247,8 +273,11 @@ impl<'a> Numbers<'a> {
         let mut means = Vec::new();
         let mut most_samples = 0;
         for (_, samples) in &self.problems {
-            let known: Vec<bool> =
-                samples.iter().filter(|s| counts(s)).filter_map(|s| holds(s)).collect();
+            let known: Vec<bool> = samples
+                .iter()
+                .filter(|s| counts(s))
+                .filter_map(|s| holds(s))
+                .collect();
             if !known.is_empty() {
                 let hits = known.iter().filter(|&&hit| hit).count();
                 means.push(hits as f64 / known.len() as f64);
@@ -274,8 +303,11 @@ impl<'a> Numbers<'a> {
     /// The mean over problems of the mean over judged samples.
     fn problem_means(&self, value: impl Fn(&Sample) -> Option<f64>) -> Vec<f64> {
         let means = self.problems.iter().map(|(_, samples)| {
-            let known: Vec<f64> =
-                samples.iter().filter(|s| s.judged()).filter_map(|s| value(s)).collect();
+            let known: Vec<f64> = samples
+                .iter()
+                .filter(|s| s.judged())
+                .filter_map(|s| value(s))
+                .collect();
             mean(&known)
         });
         means.flatten().collect()
@@ -289,7 +321,8 @@ impl<'a> Numbers<'a> {
     fn pass_ratios(&mut self) {
         let mut ratios = self.problem_means(|s| s.pass_ratio);
         self.put("pass_ratio_mean", mean(&ratios));
-        self.ci95.insert("pass_ratio_mean".to_owned(), self.bootstrap.mean95(&ratios));
+        self.ci95
+            .insert("pass_ratio_mean".to_owned(), self.bootstrap.mean95(&ratios));
         ratios.sort_by(f64::total_cmp);
         self.put("pass_ratio_p50", quantile(&ratios, 0.5));
         self.put("pass_ratio_p90", quantile(&ratios, 0.9));
@@ -319,7 +352,8 @@ impl<'a> Numbers<'a> {
             }
         }
         if let Some((id, n)) = too_few {
-            self.notes.push(format!("{name} is null: problem {id} has {n} samples"));
+            self.notes
+                .push(format!("{name} is null: problem {id} has {n} samples"));
             self.put(name, None);
             self.ci95.insert(name.to_owned(), None);
             return;
@@ -354,14 +388,22 @@ mod tests {
     fn tally(verdicts: &[Verdict]) -> Tally {
         let mut tally = Tally::new("d");
         for verdict in verdicts {
-            tally.add(verdict, Generation::default()).expect("no duplicate");
+            tally
+                .add(verdict, Generation::default())
+                .expect("no duplicate");
         }
         tally
     }
 
     fn settings(ks: &[u32]) -> MetricSettings {
-        let bootstrap = Bootstrap { seed: 7, resamples: 200 };
-        MetricSettings { ks: ks.to_vec(), bootstrap }
+        let bootstrap = Bootstrap {
+            seed: 7,
+            resamples: 200,
+        };
+        MetricSettings {
+            ks: ks.to_vec(),
+            bootstrap,
+        }
     }
 
     #[test]
@@ -377,8 +419,11 @@ mod tests {
             Timeout,
             ApiError,
         ];
-        let verdicts: Vec<_> =
-            kinds.iter().enumerate().map(|(i, &kind)| verdict(&format!("p{i}"), 0, kind)).collect();
+        let verdicts: Vec<_> = kinds
+            .iter()
+            .enumerate()
+            .map(|(i, &kind)| verdict(&format!("p{i}"), 0, kind))
+            .collect();
         let summary = tally(&verdicts).summary(&settings(&[1]), None);
         assert_eq!((summary.n, summary.n_judged, summary.n_samples), (8, 7, 8));
         let expected = [
@@ -429,7 +474,10 @@ mod tests {
         ];
         let summary = tally(&verdicts).summary(&settings(&[1, 2, 3]), None);
         assert_eq!(summary.metric("accepted_at_1"), Some((0.5 + 0.25) / 2.0));
-        assert_eq!(summary.metric("accepted_at_1_judged"), Some((0.5 + 1.0 / 3.0) / 2.0));
+        assert_eq!(
+            summary.metric("accepted_at_1_judged"),
+            Some((0.5 + 1.0 / 3.0) / 2.0)
+        );
         assert_eq!(summary.metric("pass@1"), summary.metric("accepted_at_1"));
         // a: certain with both samples. b: 1 - C(3,2)/C(4,2) = 0.5; of the judged 1 - C(2,2)/C(3,2).
         assert_eq!(summary.metric("pass@2"), Some(0.75));
@@ -444,7 +492,11 @@ mod tests {
     #[test]
     fn averages_leave_api_errors_and_unknowns_out() {
         let mut tally = Tally::new("d");
-        let facts = |tokens, truncated| Generation { tokens, truncated, time: None };
+        let facts = |tokens, truncated| Generation {
+            tokens,
+            truncated,
+            time: None,
+        };
         let rows = [
             ("a", ErrorType::Success, facts(Some(10), Some(false))),
             ("b", ErrorType::Success, facts(Some(30), Some(true))),
@@ -452,9 +504,14 @@ mod tests {
             ("d", ErrorType::Success, facts(None, None)),
         ];
         for (id, kind, generation) in rows {
-            tally.add(&verdict(id, 0, kind), generation).expect("no duplicate");
+            tally
+                .add(&verdict(id, 0, kind), generation)
+                .expect("no duplicate");
         }
-        let session = Session { wall_clock: Duration::from_secs(2), problems: 3 };
+        let session = Session {
+            wall_clock: Duration::from_secs(2),
+            problems: 3,
+        };
         let summary = tally.summary(&settings(&[1]), Some(session));
         assert_eq!(summary.metric("avg_gen_tokens"), Some(20.0));
         assert_eq!(summary.metric("truncation_rate"), Some(0.5));
@@ -464,10 +521,18 @@ mod tests {
 
     #[test]
     fn a_program_that_prints_nothing_is_counted() {
-        let silent = Evidence { no_output: true, ..Evidence::default() };
+        let silent = Evidence {
+            no_output: true,
+            ..Evidence::default()
+        };
         let cases = [
             ("silent", "stdio", Some(silent.clone()), Some(1.0)),
-            ("silent, with a checker", "checker", Some(silent.clone()), Some(1.0)),
+            (
+                "silent, with a checker",
+                "checker",
+                Some(silent.clone()),
+                Some(1.0),
+            ),
             ("it printed", "stdio", Some(Evidence::default()), Some(0.0)),
             ("nothing ran", "stdio", None, Some(0.0)),
             ("a function", "check", Some(silent), None),
@@ -488,7 +553,9 @@ mod tests {
             .map(|i| {
                 let kind = ErrorType::ALL[random.below(6)];
                 let mut verdict = verdict(&format!("p{}", i / 3), i % 3, kind);
-                verdict.pass_ratio = verdict.pass_ratio.map(|_| random.below(1000) as f64 / 997.0);
+                verdict.pass_ratio = verdict
+                    .pass_ratio
+                    .map(|_| random.below(1000) as f64 / 997.0);
                 verdict.judge_time = random.below(1000) as f64 / 991.0;
                 verdict
             })
@@ -508,17 +575,29 @@ mod tests {
         let mut too_long = verdict("b", 0, ErrorType::ApiError);
         too_long.error_subtype = Some("context_length".into());
         verdicts.push(too_long);
-        verdicts.extend([verdict("c", 0, ErrorType::Success), verdict("d", 0, ErrorType::Timeout)]);
+        verdicts.extend([
+            verdict("c", 0, ErrorType::Success),
+            verdict("d", 0, ErrorType::Timeout),
+        ]);
         let tally = tally(&verdicts);
         assert_eq!(tally.api_error_rate(), 0.25);
-        assert_eq!(tally.summary(&settings(&[1]), None).metric("api_error_rate"), Some(0.5));
+        assert_eq!(
+            tally
+                .summary(&settings(&[1]), None)
+                .metric("api_error_rate"),
+            Some(0.5)
+        );
     }
 
     #[test]
     fn nothing_judged_is_null_everywhere() {
         let summary = Tally::new("d").summary(&settings(&[1]), None);
         assert_eq!((summary.n, summary.n_judged), (0, 0));
-        assert!(summary.metrics.values().all(Option::is_none), "{:?}", summary.metrics);
+        assert!(
+            summary.metrics.values().all(Option::is_none),
+            "{:?}",
+            summary.metrics
+        );
         assert!(summary.ci95.values().all(Option::is_none));
     }
 

@@ -35,8 +35,11 @@ pub struct Scan {
 /// The first bad row of the dataset.
 pub fn scan(dataset: &Dataset, completions: &mut Completions) -> Result<Scan, EvalError> {
     let mut scan = Scan::default();
-    let dataset =
-        if completions.is_reference() { dataset.with_references() } else { dataset.clone() };
+    let dataset = if completions.is_reference() {
+        dataset.with_references()
+    } else {
+        dataset.clone()
+    };
     for problem in dataset.problems() {
         let problem = problem?;
         let count = completions.count_for(&problem) as u64;
@@ -126,29 +129,31 @@ impl Dataset {
         &self,
         mut without: impl FnMut(Problem),
     ) -> impl Iterator<Item = Result<Submission, EvalError>> {
-        self.with_references().problems().flat_map(move |problem| match problem {
-            Err(error) => vec![Err(error)],
-            Ok(problem) if problem.references.is_empty() => {
-                without(problem);
-                Vec::new()
-            }
-            Ok(mut problem) => {
-                let references = std::mem::take(&mut problem.references);
-                let problem = Arc::new(problem);
-                (0..)
-                    .zip(references)
-                    .map(|(sample, source)| {
-                        Ok(Submission {
-                            problem: Arc::clone(&problem),
-                            sample,
-                            source: SubmissionSource::Program(source.into_bytes().into()),
-                            extraction: None,
-                            truncated: false,
+        self.with_references()
+            .problems()
+            .flat_map(move |problem| match problem {
+                Err(error) => vec![Err(error)],
+                Ok(problem) if problem.references.is_empty() => {
+                    without(problem);
+                    Vec::new()
+                }
+                Ok(mut problem) => {
+                    let references = std::mem::take(&mut problem.references);
+                    let problem = Arc::new(problem);
+                    (0..)
+                        .zip(references)
+                        .map(|(sample, source)| {
+                            Ok(Submission {
+                                problem: Arc::clone(&problem),
+                                sample,
+                                source: SubmissionSource::Program(source.into_bytes().into()),
+                                extraction: None,
+                                truncated: false,
+                            })
                         })
-                    })
-                    .collect()
-            }
-        })
+                        .collect()
+                }
+            })
     }
 }
 

@@ -87,16 +87,31 @@ impl ResultsFolder {
             Ok(text) => check_settings(path, &run_path, &text, &settings)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 if verdicts.exists() {
-                    return Err(EvalError::UnexplainedResults { path: path.to_owned() });
+                    return Err(EvalError::UnexplainedResults {
+                        path: path.to_owned(),
+                    });
                 }
                 let fingerprint = fingerprint.clone();
-                let run = Run { schema: "codejury.run/1".into(), fingerprint, settings };
+                let run = Run {
+                    schema: "codejury.run/1".into(),
+                    fingerprint,
+                    settings,
+                };
                 write_json(&run_path, &run)?;
             }
-            Err(source) => return Err(EvalError::Read { path: run_path, source }),
+            Err(source) => {
+                return Err(EvalError::Read {
+                    path: run_path,
+                    source,
+                });
+            }
         }
         fs::create_dir_all(&verdicts).map_err(EvalError::write(&verdicts))?;
-        Ok(Self { path: path.to_owned(), fingerprint, _lock: lock })
+        Ok(Self {
+            path: path.to_owned(),
+            fingerprint,
+            _lock: lock,
+        })
     }
 
     /// Where it is.
@@ -116,7 +131,10 @@ impl ResultsFolder {
     ///
     /// The file cannot be read or written, or holds a line that is no verdict for this dataset.
     pub fn verdicts(&self, dataset: &str, ids: &[String]) -> Result<VerdictLog, EvalError> {
-        VerdictLog::open(self.path.join("verdicts").join(format!("{dataset}.jsonl")), ids)
+        VerdictLog::open(
+            self.path.join("verdicts").join(format!("{dataset}.jsonl")),
+            ids,
+        )
     }
 
     /// Writes `metrics.json` and `summary.json`.
@@ -129,7 +147,10 @@ impl ResultsFolder {
         datasets: &BTreeMap<String, DatasetSummary>,
     ) -> Result<(), EvalError> {
         write_json(&self.path.join("metrics.json"), &flat_metrics(datasets))?;
-        let summary = Summary { schema: Summary::SCHEMA.into(), datasets: datasets.clone() };
+        let summary = Summary {
+            schema: Summary::SCHEMA.into(),
+            datasets: datasets.clone(),
+        };
         write_json(&self.path.join("summary.json"), &summary)
     }
 }
@@ -216,8 +237,18 @@ impl VerdictLog {
             .append(true)
             .open(&path)
             .map_err(EvalError::write(&path))?;
-        let order = ids.iter().zip(0..).map(|(id, index)| (id.as_str().into(), index)).collect();
-        let mut log = Self { path, file, length: 0, order, rows: BTreeMap::new() };
+        let order = ids
+            .iter()
+            .zip(0..)
+            .map(|(id, index)| (id.as_str().into(), index))
+            .collect();
+        let mut log = Self {
+            path,
+            file,
+            length: 0,
+            order,
+            rows: BTreeMap::new(),
+        };
         log.read_back()?;
         Ok(log)
     }
@@ -228,15 +259,22 @@ impl VerdictLog {
         let mut line = Vec::new();
         for number in 1.. {
             line.clear();
-            let read = input.read_until(b'\n', &mut line).map_err(EvalError::read(&self.path))?;
+            let read = input
+                .read_until(b'\n', &mut line)
+                .map_err(EvalError::read(&self.path))?;
             if line.pop() != Some(b'\n') {
                 // Nothing more, or a row that was cut off: it is judged again.
                 if read > 0 {
-                    self.file.set_len(self.length).map_err(EvalError::write(&self.path))?;
+                    self.file
+                        .set_len(self.length)
+                        .map_err(EvalError::write(&self.path))?;
                 }
                 break;
             }
-            let place = || Place { file: self.path.as_path().into(), at: Position::Line(number) };
+            let place = || Place {
+                file: self.path.as_path().into(),
+                at: Position::Line(number),
+            };
             let key: Key = serde_json::from_slice(&line).map_err(|error| EvalError::BadRow {
                 place: place(),
                 reason: format!("no verdict row ({error}); --fresh discards this file"),
@@ -257,7 +295,11 @@ impl VerdictLog {
         // An api_error is our failure, so it is tried again; a prompt that is too long stays so.
         let settled = key.error_type != ErrorType::ApiError
             || key.error_subtype.as_deref() == Some("context_length");
-        let span = Span { offset: self.length, length, settled };
+        let span = Span {
+            offset: self.length,
+            length,
+            settled,
+        };
         self.rows.insert((problem, key.sample), span);
         self.length += length + 1;
     }
@@ -270,7 +312,10 @@ impl VerdictLog {
     /// The file cannot be read.
     pub fn recorded(&self, problem_id: &str, sample: u32) -> Result<Option<String>, EvalError> {
         let key = self.order.get(problem_id).map(|&problem| (problem, sample));
-        match key.and_then(|key| self.rows.get(&key)).filter(|span| span.settled) {
+        match key
+            .and_then(|key| self.rows.get(&key))
+            .filter(|span| span.settled)
+        {
             None => Ok(None),
             Some(span) => self.read(*span).map(Some),
         }
@@ -288,7 +333,9 @@ impl VerdictLog {
 
     fn read(&self, span: Span) -> Result<String, EvalError> {
         let mut row = vec![0; span.length as usize];
-        self.file.read_exact_at(&mut row, span.offset).map_err(EvalError::read(&self.path))?;
+        self.file
+            .read_exact_at(&mut row, span.offset)
+            .map_err(EvalError::read(&self.path))?;
         String::from_utf8(row).map_err(|error| EvalError::read(&self.path)(io::Error::other(error)))
     }
 
@@ -305,7 +352,10 @@ impl VerdictLog {
         };
         let key: Key = serde_json::from_str(row).map_err(|error| wrong(error.to_string()))?;
         let Some(&problem) = self.order.get(key.problem_id.as_str()) else {
-            return Err(wrong(format!("the dataset has no problem {:?}", key.problem_id)));
+            return Err(wrong(format!(
+                "the dataset has no problem {:?}",
+                key.problem_id
+            )));
         };
         let line = format!("{row}\n");
         if let Err(error) = self.file.write_all(line.as_bytes()) {
@@ -387,8 +437,14 @@ fn lock(folder: &Path) -> Result<File, EvalError> {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let mut pid = String::new();
-            let pid = lock.read_to_string(&mut pid).ok().and_then(|_| pid.trim().parse().ok());
-            return Err(EvalError::FolderInUse { path: folder.to_owned(), pid });
+            let pid = lock
+                .read_to_string(&mut pid)
+                .ok()
+                .and_then(|_| pid.trim().parse().ok());
+            return Err(EvalError::FolderInUse {
+                path: folder.to_owned(),
+                pid,
+            });
         }
         Err(TryLockError::Error(source)) => return Err(EvalError::Write { path, source }),
     }
@@ -430,13 +486,20 @@ fn check_settings(
         .iter()
         .take(SHOWN)
         .map(|&name| {
-            format!("{name}: {} there, {} now", shown(there.get(name)), shown(here.get(name)))
+            format!(
+                "{name}: {} there, {} now",
+                shown(there.get(name)),
+                shown(here.get(name))
+            )
         })
         .collect();
     if names.len() > SHOWN {
         differences.push(format!("and {} more", names.len() - SHOWN));
     }
-    Err(EvalError::OtherSettings { path: folder.to_owned(), differences: differences.join("; ") })
+    Err(EvalError::OtherSettings {
+        path: folder.to_owned(),
+        differences: differences.join("; "),
+    })
 }
 
 /// Settings by dotted name; lists are compared as a whole.
@@ -483,17 +546,29 @@ mod tests {
         let mut log = VerdictLog::open(path.clone(), &ids).expect("opens");
         log.append(&row("a")).expect("written");
         // Every write to this device fails as on a full disk.
-        let full = OpenOptions::new().append(true).open("/dev/full").expect("there");
+        let full = OpenOptions::new()
+            .append(true)
+            .open("/dev/full")
+            .expect("there");
         let disk = std::mem::replace(&mut log.file, full);
         let error = log.append(&row("b")).expect_err("full");
-        let EvalError::Write { path: named, source } = &error else { panic!("{error:?}") };
+        let EvalError::Write {
+            path: named,
+            source,
+        } = &error
+        else {
+            panic!("{error:?}")
+        };
         assert_eq!((named, source.kind()), (&path, io::ErrorKind::StorageFull));
         assert_eq!(fs::read_to_string(&path).expect("there"), row("a") + "\n");
         // Once there is room again, the same row is written.
         log.file = disk;
         log.append(&row("b")).expect("written");
         log.finish().expect("finished");
-        assert_eq!(fs::read_to_string(&path).expect("there"), row("a") + "\n" + &row("b") + "\n");
+        assert_eq!(
+            fs::read_to_string(&path).expect("there"),
+            row("a") + "\n" + &row("b") + "\n"
+        );
     }
 
     #[test]

@@ -62,26 +62,42 @@ impl Rows {
         let file: Arc<Path> = path.into();
         let mut input = File::open(path).map_err(EvalError::read(path))?;
         let mut magic = Vec::new();
-        (&mut input).take(4).read_to_end(&mut magic).map_err(EvalError::read(path))?;
+        (&mut input)
+            .take(4)
+            .read_to_end(&mut magic)
+            .map_err(EvalError::read(path))?;
         let origin = match packing(&magic) {
             _ if magic == *b"PAR1" => Origin::Parquet,
             Some(_) => Origin::Packed,
             None => Origin::Plain,
         };
         let source = if origin == Origin::Parquet {
-            Source::Parquet(Box::new(parquet::ParquetRows::open(Arc::clone(&file), columns)?))
+            Source::Parquet(Box::new(parquet::ParquetRows::open(
+                Arc::clone(&file),
+                columns,
+            )?))
         } else {
             let input = unpacked(magic, input).map_err(EvalError::read(path))?;
             Source::Json(json::JsonRows::new(Arc::clone(&file), input)?)
         };
-        Ok(Self { file, source, origin, state: State::NoRowYet })
+        Ok(Self {
+            file,
+            source,
+            origin,
+            state: State::NoRowYet,
+        })
     }
 
     /// Rows that are in memory, with the name that errors give them.
     pub(crate) fn of_bytes(name: &str, bytes: &'static [u8]) -> Result<Self, EvalError> {
         let file: Arc<Path> = Path::new(name).into();
         let source = Source::Json(json::JsonRows::new(Arc::clone(&file), Box::new(bytes))?);
-        Ok(Self { file, source, origin: Origin::Memory, state: State::NoRowYet })
+        Ok(Self {
+            file,
+            source,
+            origin: Origin::Memory,
+            state: State::NoRowYet,
+        })
     }
 
     /// What to report when a row is bad: that error, unless the packed data turns out to be
@@ -113,9 +129,9 @@ impl Iterator for Rows {
             Source::Parquet(rows) => rows.next_row(),
         };
         let item = match row {
-            Ok(None) if self.state == State::NoRowYet => {
-                Err(EvalError::NoRows { path: self.file.to_path_buf() })
-            }
+            Ok(None) if self.state == State::NoRowYet => Err(EvalError::NoRows {
+                path: self.file.to_path_buf(),
+            }),
             Ok(None) => {
                 self.state = State::Ended;
                 return None;
@@ -123,7 +139,11 @@ impl Iterator for Rows {
             Ok(Some(row)) => Ok(row),
             Err(error) => Err(self.blame_packing(error)),
         };
-        self.state = if item.is_ok() { State::SomeRows } else { State::Ended };
+        self.state = if item.is_ok() {
+            State::SomeRows
+        } else {
+            State::Ended
+        };
         Some(item)
     }
 }
@@ -140,7 +160,9 @@ pub(crate) fn first_fields(path: &Path) -> Result<(Place, Vec<String>), EvalErro
             Ok((row.place, fields))
         }
         Some(Err(error)) => Err(error),
-        None => Err(EvalError::NoRows { path: path.to_owned() }),
+        None => Err(EvalError::NoRows {
+            path: path.to_owned(),
+        }),
     }
 }
 
@@ -164,12 +186,14 @@ fn unpacked(magic: Vec<u8>, file: File) -> io::Result<Box<dyn io::BufRead + Send
     let whole = Cursor::new(magic).chain(file);
     let unpacked: Box<dyn Read + Send> = match packing {
         None => Box::new(whole),
-        Some(Packing::Gzip) => {
-            Box::new(Unpacking { what: "gzip", inner: flate2::read::MultiGzDecoder::new(whole) })
-        }
-        Some(Packing::Zstd) => {
-            Box::new(Unpacking { what: "zstd", inner: zstd::stream::read::Decoder::new(whole)? })
-        }
+        Some(Packing::Gzip) => Box::new(Unpacking {
+            what: "gzip",
+            inner: flate2::read::MultiGzDecoder::new(whole),
+        }),
+        Some(Packing::Zstd) => Box::new(Unpacking {
+            what: "zstd",
+            inner: zstd::stream::read::Decoder::new(whole)?,
+        }),
     };
     Ok(Box::new(io::BufReader::with_capacity(256 * 1024, unpacked)))
 }

@@ -66,7 +66,10 @@ pub struct Bootstrap {
 
 impl Default for Bootstrap {
     fn default() -> Self {
-        Self { seed: 0, resamples: 10_000 }
+        Self {
+            seed: 0,
+            resamples: 10_000,
+        }
     }
 }
 
@@ -81,7 +84,9 @@ impl Bootstrap {
         let mut random = SplitMix64(self.seed);
         let mut means: Vec<f64> = (0..self.resamples)
             .map(|_| {
-                let sum: f64 = (0..values.len()).map(|_| values[random.below(values.len())]).sum();
+                let sum: f64 = (0..values.len())
+                    .map(|_| values[random.below(values.len())])
+                    .sum();
                 sum / values.len() as f64
             })
             .collect();
@@ -172,7 +177,13 @@ mod tests {
     #[test]
     fn quantiles_interpolate() {
         let values = [1.0, 2.0, 4.0, 8.0];
-        let cases = [(0.0, 1.0), (0.5, 3.0), (0.9, 6.8), (1.0, 8.0), (1.0 / 3.0, 2.0)];
+        let cases = [
+            (0.0, 1.0),
+            (0.5, 3.0),
+            (0.9, 6.8),
+            (1.0, 8.0),
+            (1.0 / 3.0, 2.0),
+        ];
         for (q, expected) in cases {
             let found = quantile(&values, q).expect("values");
             assert!(close(found, expected), "case: {q}: {found}");
@@ -184,13 +195,22 @@ mod tests {
     #[test]
     fn bootstrap_is_reproducible_and_about_right() {
         let values: Vec<f64> = (0..400).map(|i| f64::from(u8::from(i % 4 == 0))).collect();
-        let bootstrap = Bootstrap { seed: 1, resamples: 2_000 };
+        let bootstrap = Bootstrap {
+            seed: 1,
+            resamples: 2_000,
+        };
         let [low, high] = bootstrap.mean95(&values).expect("values");
         // Normal approximation: 0.25 ± 1.96 * sqrt(0.25 * 0.75 / 400) = 0.25 ± 0.0424.
-        assert!((low - 0.2076).abs() < 0.006 && (high - 0.2924).abs() < 0.006, "{low} {high}");
+        assert!(
+            (low - 0.2076).abs() < 0.006 && (high - 0.2924).abs() < 0.006,
+            "{low} {high}"
+        );
         assert_eq!(bootstrap.mean95(&values), Some([low, high]));
         let smooth: Vec<f64> = (0..400).map(f64::from).collect();
-        let other_seed = Bootstrap { seed: 2, ..bootstrap };
+        let other_seed = Bootstrap {
+            seed: 2,
+            ..bootstrap
+        };
         assert_ne!(other_seed.mean95(&smooth), bootstrap.mean95(&smooth));
         assert_eq!(bootstrap.mean95(&[0.5; 7]), Some([0.5, 0.5]));
         assert_eq!(bootstrap.mean95(&[]), None);

@@ -27,8 +27,10 @@ fn big_input(row: i64) -> String {
 /// One CodeContests row: an id, and one big public test.
 fn contest(row: i64) -> RecordBatch {
     let strings = DataType::List(Arc::new(Field::new("item", DataType::Utf8, true)));
-    let fields =
-        vec![Field::new("input", strings.clone(), true), Field::new("output", strings, true)];
+    let fields = vec![
+        Field::new("input", strings.clone(), true),
+        Field::new("output", strings, true),
+    ];
     let lists: Vec<Box<dyn arrow_array::builder::ArrayBuilder>> = vec![
         Box::new(ListBuilder::new(StringBuilder::new())),
         Box::new(ListBuilder::new(StringBuilder::new())),
@@ -47,7 +49,10 @@ fn contest(row: i64) -> RecordBatch {
         ("cf_index", Arc::new(StringArray::from(vec!["A"]))),
         ("public_tests", Arc::new(tests.finish())),
         // Never read: not even its pages.
-        ("incorrect_solutions", Arc::new(StringArray::from(vec![big_input(row)]))),
+        (
+            "incorrect_solutions",
+            Arc::new(StringArray::from(vec![big_input(row)])),
+        ),
     ])
     .expect("a batch")
 }
@@ -86,15 +91,28 @@ fn write_jsonl(path: &Path, row: impl Fn(i64) -> String, array: bool) {
 fn assert_flat(name: &str, work: impl FnOnce()) {
     work();
     let status = std::fs::read_to_string("/proc/self/status").expect("procfs");
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
-    let kib: u64 = peak.trim().trim_end_matches(" kB").parse().expect("a number");
-    assert!(kib * 1024 < ALLOWED_BYTES, "{name}: the process has taken {} MiB", kib / 1024);
+    let peak = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .expect("a peak");
+    let kib: u64 = peak
+        .trim()
+        .trim_end_matches(" kB")
+        .parse()
+        .expect("a number");
+    assert!(
+        kib * 1024 < ALLOWED_BYTES,
+        "{name}: the process has taken {} MiB",
+        kib / 1024
+    );
 }
 
 fn read_all(path: &Path) {
     let dataset = Dataset::open(DatasetSpec::new(path)).expect("opens");
-    let tests: usize =
-        dataset.problems().map(|problem| problem.expect("a row").suite.test_count()).sum();
+    let tests: usize = dataset
+        .problems()
+        .map(|problem| problem.expect("a row").suite.test_count())
+        .sum();
     assert_eq!(tests as i64, ROWS);
 }
 
@@ -127,15 +145,20 @@ fn files_are_streamed() {
         Arc::new(judge::Problem::from_row(&row).expect("a row"))
     };
     let completion = |row: i64| {
-        format!(r#"{{"problem_id":"{}","completion":"{}"}}"#, ROWS + 1 - row, big_input(row))
+        format!(
+            r#"{{"problem_id":"{}","completion":"{}"}}"#,
+            ROWS + 1 - row,
+            big_input(row)
+        )
     };
     let path = folder.path().join("c.jsonl.gz");
     write_jsonl(&path, completion, false);
     assert_flat("completions", || {
         let completions = Completions::open(&path).expect("opens");
         for row in 1..=ROWS {
-            let answers =
-                completions.answers(&problem(row), ExtractRule::Auto).expect("a completion");
+            let answers = completions
+                .answers(&problem(row), ExtractRule::Auto)
+                .expect("a completion");
             assert_eq!(answers.len(), 1);
         }
     });
@@ -144,7 +167,9 @@ fn files_are_streamed() {
     let path = folder.path().join("x.parquet");
     assert_flat("import", || {
         let dataset = Dataset::open(DatasetSpec::new(&path)).expect("opens");
-        let written = dataset.import(&folder.path().join("out.jsonl")).expect("imports");
+        let written = dataset
+            .import(&folder.path().join("out.jsonl"))
+            .expect("imports");
         assert_eq!(written as i64, ROWS);
     });
 }

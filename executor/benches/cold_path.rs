@@ -18,11 +18,27 @@ const PROGRAM: &str = "print(input())\n";
 
 fn main() {
     // `cargo test --benches` only wants to know that it runs.
-    let (rounds, runs) = if std::env::args().any(|a| a == "--bench") { (ROUNDS, RUNS) } else { (1, 2) };
-    let config = || SandboxConfig { slots: Some(1), ..SandboxConfig::default() };
-    let python = Sandbox::new(config()).expect("a sandbox").interpreter().executable.clone();
-    let file = tempfile::Builder::new().suffix(".py").tempfile().expect("a temporary file");
-    file.as_file().write_all(PROGRAM.as_bytes()).expect("a temporary file");
+    let (rounds, runs) = if std::env::args().any(|a| a == "--bench") {
+        (ROUNDS, RUNS)
+    } else {
+        (1, 2)
+    };
+    let config = || SandboxConfig {
+        slots: Some(1),
+        ..SandboxConfig::default()
+    };
+    let python = Sandbox::new(config())
+        .expect("a sandbox")
+        .interpreter()
+        .executable
+        .clone();
+    let file = tempfile::Builder::new()
+        .suffix(".py")
+        .tempfile()
+        .expect("a temporary file");
+    file.as_file()
+        .write_all(PROGRAM.as_bytes())
+        .expect("a temporary file");
 
     let mut ratios = Vec::new();
     println!("round  bare_ms  sandboxed_ms  ratio   (CPU per run)");
@@ -36,8 +52,16 @@ fn main() {
                     .stderr(Stdio::piped())
                     .spawn()
                     .expect("python starts");
-                child.stdin.take().expect("piped").write_all(b"hello\n").expect("a short write");
-                assert_eq!(child.wait_with_output().expect("it ends").stdout, b"hello\n");
+                child
+                    .stdin
+                    .take()
+                    .expect("piped")
+                    .write_all(b"hello\n")
+                    .expect("a short write");
+                assert_eq!(
+                    child.wait_with_output().expect("it ends").stdout,
+                    b"hello\n"
+                );
             }
         });
         // The cell's whole life counts: its start, its runs, its end.
@@ -46,7 +70,10 @@ fn main() {
             let mut request = RunRequest::python(PROGRAM.as_bytes());
             request.stdin = b"hello\n".to_vec().into();
             for _ in 0..runs {
-                assert_eq!(sandbox.run(&request).expect("a run").stdout.bytes, b"hello\n");
+                assert_eq!(
+                    sandbox.run(&request).expect("a run").stdout.bytes,
+                    b"hello\n"
+                );
             }
         });
         // Finding the interpreter starts it twice; a sandbox does so once in its life.
@@ -54,12 +81,21 @@ fn main() {
         let sandboxed = sandboxed.saturating_sub(resolving);
         let ratio = sandboxed.as_secs_f64() / bare.as_secs_f64();
         let per_run_ms = |cpu: Duration| cpu.as_secs_f64() * 1e3 / f64::from(runs);
-        println!("{round:5}  {:7.2}  {:12.2}  {ratio:5.3}", per_run_ms(bare), per_run_ms(sandboxed));
+        println!(
+            "{round:5}  {:7.2}  {:12.2}  {ratio:5.3}",
+            per_run_ms(bare),
+            per_run_ms(sandboxed)
+        );
         ratios.push(ratio);
     }
     ratios.sort_by(f64::total_cmp);
     let at = |share: f64| ratios[((ratios.len() - 1) as f64 * share) as usize];
-    println!("ratio: median {:.3}, range {:.3} to {:.3}", at(0.5), at(0.0), at(1.0));
+    println!(
+        "ratio: median {:.3}, range {:.3} to {:.3}",
+        at(0.5),
+        at(0.0),
+        at(1.0)
+    );
 }
 
 /// CPU time this process and everything it has waited for spend in `work`.

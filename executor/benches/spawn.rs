@@ -4,9 +4,15 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use executor::{Program, RunRequest, Sandbox, SandboxConfig};
 
 fn spawn(criterion: &mut Criterion) {
-    let config = |one_shot_cells| SandboxConfig { slots: Some(1), one_shot_cells, ..SandboxConfig::default() };
+    let config = |one_shot_cells| SandboxConfig {
+        slots: Some(1),
+        one_shot_cells,
+        ..SandboxConfig::default()
+    };
     let mut command = RunRequest::python(&b""[..]);
-    command.program = Program::Command { argv: vec!["/bin/true".into()] };
+    command.program = Program::Command {
+        argv: vec!["/bin/true".into()],
+    };
     let reused = Sandbox::new(config(false)).expect("a sandbox");
     let alone = Sandbox::new(config(true)).expect("a sandbox");
     criterion.bench_function("run /bin/true in a reused cell", |b| {

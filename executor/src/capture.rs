@@ -27,7 +27,14 @@ impl Capture {
     }
 
     fn new(head_cap: usize, tail_cap: usize) -> Self {
-        Self { head: Vec::new(), head_cap, tail: Vec::new(), tail_cap, next: 0, total: 0 }
+        Self {
+            head: Vec::new(),
+            head_cap,
+            tail: Vec::new(),
+            tail_cap,
+            next: 0,
+            total: 0,
+        }
     }
 
     /// Bytes written so far.
@@ -59,7 +66,11 @@ impl Capture {
     pub(crate) fn finish(mut self) -> Captured {
         self.tail.rotate_left(self.next);
         self.head.append(&mut self.tail);
-        Captured { truncated: (self.head.len() as u64) < self.total, bytes: self.head, bytes_total: self.total }
+        Captured {
+            truncated: (self.head.len() as u64) < self.total,
+            bytes: self.head,
+            bytes_total: self.total,
+        }
     }
 }
 
@@ -71,7 +82,11 @@ mod tests {
     fn head_and_tail_survive_any_chunking() {
         let text: Vec<u8> = (0..100).collect();
         for chunk in 1..=100 {
-            for (cap, expected) in [(200, text.clone()), (100, text.clone()), (20, [&text[..10], &text[90..]].concat())] {
+            for (cap, expected) in [
+                (200, text.clone()),
+                (100, text.clone()),
+                (20, [&text[..10], &text[90..]].concat()),
+            ] {
                 let mut capture = Capture::head_and_tail(cap);
                 text.chunks(chunk).for_each(|c| capture.push(c));
                 let got = capture.finish();
@@ -86,6 +101,9 @@ mod tests {
         let mut capture = Capture::head(4);
         capture.push(b"abcdef");
         let got = capture.finish();
-        assert_eq!((&got.bytes[..], got.bytes_total, got.truncated), (&b"abcd"[..], 6, true));
+        assert_eq!(
+            (&got.bytes[..], got.bytes_total, got.truncated),
+            (&b"abcd"[..], 6, true)
+        );
     }
 }

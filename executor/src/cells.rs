@@ -11,13 +11,15 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use ::cell::protocol::{
-    self, CGROUP_FD, CONTROL_FD, Hello, HostIds, OOM_FD, OomNotice, PAYLOAD_FD, SETUP_FD, Setup, WORK_DIR, Wire,
+    self, CGROUP_FD, CONTROL_FD, Hello, HostIds, OOM_FD, OomNotice, PAYLOAD_FD, SETUP_FD, Setup,
+    WORK_DIR, Wire,
 };
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, sendmsg, socketpair,
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg,
+    sendmsg, socketpair,
 };
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use tempfile::TempDir;
@@ -86,9 +88,16 @@ impl Cell {
     /// Starts a cell and waits until it is ready. Blocks for a few milliseconds, at most 20 s.
     pub(crate) fn start(plan: &CellPlan, key: CellKey) -> Result<Self, SandboxError> {
         let namespaces = plan.isolation == Isolation::Namespaces;
-        let cgroup = plan.cgroups.make(key.tasks).map_err(|e| setup_error("making the cgroup", e))?;
+        let cgroup = plan
+            .cgroups
+            .make(key.tasks)
+            .map_err(|e| setup_error("making the cgroup", e))?;
         let host_ids = plan.ids.next();
-        let scratch = if namespaces { None } else { Some(host_scratch(host_ids)?) };
+        let scratch = if namespaces {
+            None
+        } else {
+            Some(host_scratch(host_ids)?)
+        };
         let (oom_notice, _) = cgroup.oom_notice();
         let memory_cgroup = oom_notice != OomNotice::None;
         let setup = Setup {
@@ -125,7 +134,16 @@ impl Cell {
         }
         let pidfd = introduced?;
         let process = (!namespaces).then_some(process);
-        let cell = Self { key, control, payload, pidfd, process, cgroup, scratch, runs: 0 };
+        let cell = Self {
+            key,
+            control,
+            payload,
+            pidfd,
+            process,
+            cgroup,
+            scratch,
+            runs: 0,
+        };
         cell.await_ready()?;
         Ok(cell)
     }
@@ -133,10 +151,14 @@ impl Cell {
     fn await_ready(&self) -> Result<(), SandboxError> {
         match hello(&self.control, Instant::now() + READY_WITHIN)? {
             (Hello::Ready, _) => Ok(()),
-            (Hello::Failed(failure), _) => {
-                Err(setup_error(&failure.step, io::Error::from_raw_os_error(failure.errno)))
-            }
-            (Hello::Spawned(_), _) => Err(setup_error("introducing the cell", io::ErrorKind::InvalidData.into())),
+            (Hello::Failed(failure), _) => Err(setup_error(
+                &failure.step,
+                io::Error::from_raw_os_error(failure.errno),
+            )),
+            (Hello::Spawned(_), _) => Err(setup_error(
+                "introducing the cell",
+                io::ErrorKind::InvalidData.into(),
+            )),
         }
     }
 
@@ -153,25 +175,43 @@ impl Drop for Cell {
     fn drop(&mut self) {
         if self.process.is_some() {
             // Without a pid namespace only the cell itself can end what its runs left: let it.
-            let _ = nix::sys::socket::shutdown(self.control.as_raw_fd(), nix::sys::socket::Shutdown::Both);
+            let _ = nix::sys::socket::shutdown(
+                self.control.as_raw_fd(),
+                nix::sys::socket::Shutdown::Both,
+            );
             let mut fds = [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)];
             let _ = poll(&mut fds, PollTimeout::from(2000_u16));
         }
         kill_by_pidfd(&self.pidfd);
-        let _ = waitid(Id::PIDFd(self.pidfd.as_fd()), WaitPidFlag::WEXITED | WaitPidFlag::__WALL);
+        let _ = waitid(
+            Id::PIDFd(self.pidfd.as_fd()),
+            WaitPidFlag::WEXITED | WaitPidFlag::__WALL,
+        );
     }
 }
 
-#[allow(unsafe_code, reason = "no wrapper for pidfd_send_signal in the libraries we use")]
+#[allow(
+    unsafe_code,
+    reason = "no wrapper for pidfd_send_signal in the libraries we use"
+)]
 fn kill_by_pidfd(pidfd: &OwnedFd) {
     // SAFETY: the call reads no memory of ours: a descriptor, a number, a null pointer, no flags.
     unsafe {
-        libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), libc::SIGKILL, std::ptr::null::<u8>(), 0);
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            libc::SIGKILL,
+            std::ptr::null::<u8>(),
+            0,
+        );
     }
 }
 
 pub(crate) fn setup_error(step: &str, source: io::Error) -> SandboxError {
-    SandboxError::CellSetup { step: step.to_owned(), source }
+    SandboxError::CellSetup {
+        step: step.to_owned(),
+        source,
+    }
 }
 
 /// The environment of every run, the same on every path.
@@ -192,10 +232,15 @@ pub(crate) fn fixed_environment() -> Vec<(&'static str, &'static str)> {
 /// [`fixed_environment`] with the cell's own folders and a request's additions, as `NAME=value`.
 pub(crate) fn environment(cell: &Cell, added: &[(String, String)]) -> Vec<OsString> {
     let (work, tmp) = cell.folders();
-    let mut all: Vec<(OsString, OsString)> =
-        fixed_environment().into_iter().map(|(k, v)| (k.into(), v.into())).collect();
+    let mut all: Vec<(OsString, OsString)> = fixed_environment()
+        .into_iter()
+        .map(|(k, v)| (k.into(), v.into()))
+        .collect();
     let own = [("HOME".into(), work.into()), ("TMPDIR".into(), tmp.into())];
-    for (name, value) in own.into_iter().chain(added.iter().map(|(k, v)| (k.into(), v.into()))) {
+    for (name, value) in own
+        .into_iter()
+        .chain(added.iter().map(|(k, v)| (k.into(), v.into())))
+    {
         match all.iter_mut().find(|(have, _)| *have == name) {
             Some((_, have)) => *have = value,
             None => all.push((name, value)),
@@ -222,14 +267,24 @@ impl IdSource {
     /// Decides by who we are. A run must never be the host's root.
     pub(crate) fn new() -> Result<Self, SandboxError> {
         let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-        let range = if nix::unistd::geteuid().is_root() { range_of(&map)? } else { None };
-        Ok(Self { range, next: (std::process::id().wrapping_mul(4096)).into() })
+        let range = if nix::unistd::geteuid().is_root() {
+            range_of(&map)?
+        } else {
+            None
+        };
+        Ok(Self {
+            range,
+            next: (std::process::id().wrapping_mul(4096)).into(),
+        })
     }
 
     fn next(&self) -> Option<HostIds> {
         let (first, pairs) = self.range?;
         let index = self.next.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % pairs;
-        Some(HostIds { cell: first + 2 * index, run: first + 2 * index + 1 })
+        Some(HostIds {
+            cell: first + 2 * index,
+            run: first + 2 * index + 1,
+        })
     }
 }
 
@@ -242,17 +297,27 @@ fn range_of(uid_map: &str) -> Result<Option<(u32, u32)>, SandboxError> {
             Some((fields.next()??, fields.next()??, fields.next()??))
         })
         .collect();
-    let Some((inside, _, length)) = extents.iter().copied().max_by_key(|(_, _, length)| *length) else {
+    let Some((inside, _, length)) = extents.iter().copied().max_by_key(|(_, _, length)| *length)
+    else {
         return Err(no_ids("the user id map cannot be read"));
     };
     if length < 1024 {
         // A container's root that is an ordinary user outside maps itself, like any ordinary user.
-        let root_outside = extents.iter().any(|(inside, outside, _)| *inside == 0 && *outside == 0);
-        return if root_outside { Err(no_ids("this root is the host's root with no ids to spare")) } else { Ok(None) };
+        let root_outside = extents
+            .iter()
+            .any(|(inside, outside, _)| *inside == 0 && *outside == 0);
+        return if root_outside {
+            Err(no_ids("this root is the host's root with no ids to spare"))
+        } else {
+            Ok(None)
+        };
     }
     let first = (inside + length / 2).max(inside + 512);
     let pairs = ((inside + length - first) / 2).min(1 << 24);
-    Ok(Some((u32::try_from(first).unwrap_or(u32::MAX / 2), u32::try_from(pairs).unwrap_or(1))))
+    Ok(Some((
+        u32::try_from(first).unwrap_or(u32::MAX / 2),
+        u32::try_from(pairs).unwrap_or(1),
+    )))
 }
 
 fn no_ids(reason: &str) -> SandboxError {
@@ -282,8 +347,13 @@ fn host_scratch(ids: Option<HostIds>) -> Result<TempDir, SandboxError> {
 }
 
 fn seqpacket_pair() -> Result<(OwnedFd, OwnedFd), SandboxError> {
-    socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
-        .map_err(|e| setup_error("making a socket pair", e.into()))
+    socketpair(
+        AddressFamily::Unix,
+        SockType::SeqPacket,
+        None,
+        SockFlag::SOCK_CLOEXEC,
+    )
+    .map_err(|e| setup_error("making a socket pair", e.into()))
 }
 
 /// Where the cell's executable can be started from.
@@ -305,15 +375,25 @@ impl Executable {
     }
 
     fn in_memory() -> io::Result<Self> {
-        let fd = memfd_create(c"codejury-cell", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
+        let fd = memfd_create(
+            c"codejury-cell",
+            MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING,
+        )?;
         let mut file = File::from(fd);
         file.write_all(EXECUTABLE)?;
         use nix::fcntl::{FcntlArg, SealFlag, fcntl};
-        let seals = SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
+        let seals = SealFlag::F_SEAL_WRITE
+            | SealFlag::F_SEAL_SHRINK
+            | SealFlag::F_SEAL_GROW
+            | SealFlag::F_SEAL_SEAL;
         fcntl(&file, FcntlArg::F_ADD_SEALS(seals))?;
         let made = Self::Memory(file);
         // By hand it only prints a line and ends with 2; a host that forbids it fails here.
-        Process::new(made.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status()?;
+        Process::new(made.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()?;
         Ok(made)
     }
 
@@ -363,11 +443,22 @@ fn spawn(
         lifted.push((unsafe { OwnedFd::from_raw_fd(above) }, target));
     }
     let mut process = Process::new(Executable::get()?.path());
-    process.env_clear().current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    let pairs: Vec<(RawFd, RawFd)> = lifted.iter().map(|(fd, target)| (fd.as_raw_fd(), *target)).collect();
+    process
+        .env_clear()
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let pairs: Vec<(RawFd, RawFd)> = lifted
+        .iter()
+        .map(|(fd, target)| (fd.as_raw_fd(), *target))
+        .collect();
     // SAFETY: between fork and exec only dup2 is called, which is async-signal-safe and allocates
     // nothing; `pairs` was allocated before.
-    #[allow(unsafe_code, reason = "descriptors get their numbers between fork and exec")]
+    #[allow(
+        unsafe_code,
+        reason = "descriptors get their numbers between fork and exec"
+    )]
     unsafe {
         process.pre_exec(move || {
             for &(from, to) in &pairs {
@@ -378,7 +469,9 @@ fn spawn(
             Ok(())
         });
     }
-    process.spawn().map_err(|e| setup_error("starting the cell's executable", e))
+    process
+        .spawn()
+        .map_err(|e| setup_error("starting the cell's executable", e))
 }
 
 fn setup_file(setup: &Setup) -> io::Result<File> {
@@ -395,10 +488,14 @@ fn setup_file(setup: &Setup) -> io::Result<File> {
 fn introduce(control: &OwnedFd, deadline: Instant) -> Result<OwnedFd, SandboxError> {
     match hello(control, deadline)? {
         (Hello::Spawned(_), Some(pidfd)) => Ok(pidfd),
-        (Hello::Failed(failure), _) => {
-            Err(setup_error(&failure.step, io::Error::from_raw_os_error(failure.errno)))
-        }
-        _ => Err(setup_error("introducing the cell", io::ErrorKind::InvalidData.into())),
+        (Hello::Failed(failure), _) => Err(setup_error(
+            &failure.step,
+            io::Error::from_raw_os_error(failure.errno),
+        )),
+        _ => Err(setup_error(
+            "introducing the cell",
+            io::ErrorKind::InvalidData.into(),
+        )),
     }
 }
 
@@ -406,16 +503,27 @@ fn hello(control: &OwnedFd, deadline: Instant) -> Result<(Hello, Option<OwnedFd>
     let left = deadline.saturating_duration_since(Instant::now());
     let mut fds = [PollFd::new(control.as_fd(), PollFlags::POLLIN)];
     let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-    let ready = poll(&mut fds, timeout).map_err(|e| setup_error("waiting for the cell", e.into()))?;
+    let ready =
+        poll(&mut fds, timeout).map_err(|e| setup_error("waiting for the cell", e.into()))?;
     if ready == 0 {
-        return Err(setup_error("waiting for the cell", io::ErrorKind::TimedOut.into()));
+        return Err(setup_error(
+            "waiting for the cell",
+            io::ErrorKind::TimedOut.into(),
+        ));
     }
     let (message, fd) = receive(control).map_err(|e| setup_error("waiting for the cell", e))?;
     if message.is_empty() {
-        return Err(setup_error("waiting for the cell", io::ErrorKind::UnexpectedEof.into()));
+        return Err(setup_error(
+            "waiting for the cell",
+            io::ErrorKind::UnexpectedEof.into(),
+        ));
     }
-    let hello = Hello::decode(&message)
-        .map_err(|_| setup_error("reading the cell's answer", io::ErrorKind::InvalidData.into()))?;
+    let hello = Hello::decode(&message).map_err(|_| {
+        setup_error(
+            "reading the cell's answer",
+            io::ErrorKind::InvalidData.into(),
+        )
+    })?;
     Ok((hello, fd))
 }
 
@@ -425,7 +533,12 @@ pub(crate) fn receive(socket: &OwnedFd) -> io::Result<(Vec<u8>, Option<OwnedFd>)
     let mut space = nix::cmsg_space!([RawFd; 1]);
     let mut vectors = [IoSliceMut::new(&mut bytes)];
     let (n, attached) = loop {
-        match recvmsg::<()>(socket.as_raw_fd(), &mut vectors, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC) {
+        match recvmsg::<()>(
+            socket.as_raw_fd(),
+            &mut vectors,
+            Some(&mut space),
+            MsgFlags::MSG_CMSG_CLOEXEC,
+        ) {
             Err(Errno::EINTR) => {}
             Err(e) => return Err(e.into()),
             Ok(message) => {
@@ -434,7 +547,10 @@ pub(crate) fn receive(socket: &OwnedFd) -> io::Result<(Vec<u8>, Option<OwnedFd>)
                     if let ControlMessageOwned::ScmRights(fds) = control {
                         for fd in fds {
                             // SAFETY: the kernel has just made this descriptor for us alone.
-                            #[allow(unsafe_code, reason = "received descriptors arrive as bare numbers")]
+                            #[allow(
+                                unsafe_code,
+                                reason = "received descriptors arrive as bare numbers"
+                            )]
                             let fd = unsafe { OwnedFd::from_raw_fd(fd) };
                             attached = Some(fd);
                         }
@@ -453,7 +569,13 @@ pub(crate) fn send(socket: &OwnedFd, bytes: &[u8], fds: &[RawFd]) -> io::Result<
     let rights = [ControlMessage::ScmRights(fds)];
     let attached: &[ControlMessage] = if fds.is_empty() { &[] } else { &rights };
     loop {
-        match sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(bytes)], attached, MsgFlags::MSG_NOSIGNAL, None) {
+        match sendmsg::<()>(
+            socket.as_raw_fd(),
+            &[IoSlice::new(bytes)],
+            attached,
+            MsgFlags::MSG_NOSIGNAL,
+            None,
+        ) {
             Err(Errno::EINTR) => {}
             Err(e) => return Err(e.into()),
             Ok(_) => return Ok(()),
@@ -476,7 +598,9 @@ pub(crate) fn memory_file(bytes: &[u8]) -> io::Result<File> {
 pub(crate) fn is_plain_relative(path: &Path) -> bool {
     use std::os::unix::ffi::OsStrExt;
     path.components().next().is_some()
-        && path.components().all(|c| matches!(c, std::path::Component::Normal(_)))
+        && path
+            .components()
+            .all(|c| matches!(c, std::path::Component::Normal(_)))
         && !path.as_os_str().as_bytes().contains(&0)
 }
 
@@ -488,8 +612,16 @@ mod tests {
     fn runs_never_get_the_hosts_root_or_a_persons_id() {
         let cases = [
             ("the host", "         0          0 4294967295\n", Some(true)),
-            ("a container with subordinate ids", "0 1000 1\n1 100000 65536\n", Some(true)),
-            ("a container with one id of an ordinary user", "0 1000 1\n", Some(false)),
+            (
+                "a container with subordinate ids",
+                "0 1000 1\n1 100000 65536\n",
+                Some(true),
+            ),
+            (
+                "a container with one id of an ordinary user",
+                "0 1000 1\n",
+                Some(false),
+            ),
             ("a namespace with one id, the host's root", "0 0 1\n", None),
             ("unreadable", "", None),
         ];
@@ -504,7 +636,15 @@ mod tests {
 
     #[test]
     fn only_plain_relative_paths_are_taken() {
-        for (path, fine) in [("a", true), ("a/b.txt", true), ("", false), ("/a", false), ("../a", false), ("a/../b", false), ("a\0b", false)] {
+        for (path, fine) in [
+            ("a", true),
+            ("a/b.txt", true),
+            ("", false),
+            ("/a", false),
+            ("../a", false),
+            ("a/../b", false),
+            ("a\0b", false),
+        ] {
             assert_eq!(is_plain_relative(Path::new(path)), fine, "{path:?}");
         }
     }

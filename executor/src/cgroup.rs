@@ -18,7 +18,10 @@ const PREFIX: &str = "codejury-";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Cgroups {
     /// Controllers in hierarchies of their own.
-    V1 { memory: Option<PathBuf>, pids: Option<PathBuf> },
+    V1 {
+        memory: Option<PathBuf>,
+        pids: Option<PathBuf>,
+    },
     /// One hierarchy; `parent` has the memory and pids controllers on for its children.
     V2 { parent: PathBuf },
     /// Nothing is delegated to us; why.
@@ -39,7 +42,10 @@ impl Cgroups {
             }
             return Self::V1 { memory, pids };
         }
-        match v2_folder(&own, &mounts).ok_or_else(|| "no cgroup file system is mounted".to_owned()).and_then(v2_parent) {
+        match v2_folder(&own, &mounts)
+            .ok_or_else(|| "no cgroup file system is mounted".to_owned())
+            .and_then(v2_parent)
+        {
             Ok(parent) => {
                 remove_stale(&parent);
                 Self::V2 { parent }
@@ -50,7 +56,13 @@ impl Cgroups {
 
     /// Whether the memory of a whole run is counted and bounded.
     pub(crate) fn memory(&self) -> bool {
-        matches!(self, Self::V1 { memory: Some(_), .. } | Self::V2 { .. })
+        matches!(
+            self,
+            Self::V1 {
+                memory: Some(_),
+                ..
+            } | Self::V2 { .. }
+        )
     }
 
     /// What `doctor` says.
@@ -70,7 +82,11 @@ impl Cgroups {
     /// Makes the folders of one cell.
     pub(crate) fn make(&self, tasks: u32) -> io::Result<CellCgroup> {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
-        let name = format!("{PREFIX}{}-{}", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed));
+        let name = format!(
+            "{PREFIX}{}-{}",
+            std::process::id(),
+            COUNTER.fetch_add(1, Ordering::Relaxed)
+        );
         let mut cell = CellCgroup::default();
         // Pid 1 counts too, and must be able to fork while a bomb holds all the rest.
         let tasks = (u64::from(tasks) + 2).to_string();
@@ -123,18 +139,26 @@ impl CellCgroup {
     fn add(&mut self, folder: PathBuf) -> io::Result<PathBuf> {
         fs::create_dir(&folder)?;
         self.folders.push(folder.clone());
-        self.procs.push(File::options().write(true).open(folder.join("cgroup.procs"))?);
+        self.procs.push(
+            File::options()
+                .write(true)
+                .open(folder.join("cgroup.procs"))?,
+        );
         Ok(folder)
     }
 
     /// What pid 1 listens to for memory kills.
     pub(crate) fn oom_notice(&self) -> (OomNotice, Option<&OwnedFd>) {
-        self.memory.as_ref().map_or((OomNotice::None, None), |m| (m.kind, Some(&m.notice)))
+        self.memory
+            .as_ref()
+            .map_or((OomNotice::None, None), |m| (m.kind, Some(&m.notice)))
     }
 
     /// Prepares the figures for a run that may use `memory_bytes`.
     pub(crate) fn begin_run(&mut self, memory_bytes: u64) -> io::Result<()> {
-        let Some(files) = &mut self.memory else { return Ok(()) };
+        let Some(files) = &mut self.memory else {
+            return Ok(());
+        };
         // The kernel's own bookkeeping and the interpreter's start come on top of what is promised.
         let limit = memory_bytes.saturating_add(32 * crate::MIB);
         if files.limit_now != limit {
@@ -154,14 +178,20 @@ impl CellCgroup {
     pub(crate) fn peak_bytes(&mut self) -> Option<u64> {
         let files = self.memory.as_mut()?;
         let before = files.before;
-        number(files.peak.as_mut()?).ok().map(|peak| peak.saturating_sub(before))
+        number(files.peak.as_mut()?)
+            .ok()
+            .map(|peak| peak.saturating_sub(before))
     }
 
     /// How often the kernel has killed for memory in this cell.
     pub(crate) fn oom_kills(&mut self) -> u64 {
-        let Some(files) = &mut self.memory else { return 0 };
+        let Some(files) = &mut self.memory else {
+            return 0;
+        };
         let text = reread(&mut files.events).unwrap_or_default();
-        text.lines().find_map(|l| l.strip_prefix("oom_kill ")?.trim().parse().ok()).unwrap_or(0)
+        text.lines()
+            .find_map(|l| l.strip_prefix("oom_kill ")?.trim().parse().ok())
+            .unwrap_or(0)
     }
 }
 
@@ -246,7 +276,10 @@ fn open_read(folder: &Path, name: &str) -> io::Result<File> {
 }
 
 fn open_both(folder: &Path, name: &str) -> io::Result<File> {
-    File::options().read(true).write(true).open(folder.join(name))
+    File::options()
+        .read(true)
+        .write(true)
+        .open(folder.join(name))
 }
 
 fn rewrite(file: &mut File, bytes: &[u8]) -> io::Result<()> {
@@ -270,9 +303,14 @@ fn v1_folder(own: &str, mounts: &str, controller: &str) -> Option<PathBuf> {
     let path = own.lines().find_map(|line| {
         let mut parts = line.splitn(3, ':').skip(1);
         let controllers = parts.next()?;
-        controllers.split(',').any(|c| c == controller).then(|| parts.next())?
+        controllers
+            .split(',')
+            .any(|c| c == controller)
+            .then(|| parts.next())?
     })?;
-    folder_of(mounts, path, |kind, options| kind == "cgroup" && options.split(',').any(|o| o == controller))
+    folder_of(mounts, path, |kind, options| {
+        kind == "cgroup" && options.split(',').any(|o| o == controller)
+    })
 }
 
 fn v2_folder(own: &str, mounts: &str) -> Option<PathBuf> {
@@ -306,9 +344,16 @@ fn usable(folder: &Path) -> bool {
 /// this process moves into a leaf first, as services with delegated groups do.
 fn v2_parent(own: PathBuf) -> Result<PathBuf, String> {
     let explain = |what: &str, e: io::Error| format!("cgroup v2 {}: {what}: {e}", own.display());
-    let controllers = fs::read_to_string(own.join("cgroup.controllers")).map_err(|e| explain("reading", e))?;
-    if !["memory", "pids"].iter().all(|c| controllers.split_whitespace().any(|have| have == *c)) {
-        return Err(format!("cgroup v2 {}: the memory and pids controllers are not delegated", own.display()));
+    let controllers =
+        fs::read_to_string(own.join("cgroup.controllers")).map_err(|e| explain("reading", e))?;
+    if !["memory", "pids"]
+        .iter()
+        .all(|c| controllers.split_whitespace().any(|have| have == *c))
+    {
+        return Err(format!(
+            "cgroup v2 {}: the memory and pids controllers are not delegated",
+            own.display()
+        ));
     }
     // A second sandbox in this process finds itself in the leaf of the first.
     if own.file_name().is_some_and(|n| n == "codejury-supervisor")
@@ -323,8 +368,10 @@ fn v2_parent(own: PathBuf) -> Result<PathBuf, String> {
     {
         return Err(explain("making a folder", e));
     }
-    fs::write(leaf.join("cgroup.procs"), std::process::id().to_string()).map_err(|e| explain("moving into a leaf", e))?;
-    fs::write(own.join("cgroup.subtree_control"), "+memory +pids").map_err(|e| explain("turning controllers on", e))?;
+    fs::write(leaf.join("cgroup.procs"), std::process::id().to_string())
+        .map_err(|e| explain("moving into a leaf", e))?;
+    fs::write(own.join("cgroup.subtree_control"), "+memory +pids")
+        .map_err(|e| explain("turning controllers on", e))?;
     Ok(own)
 }
 
@@ -332,7 +379,13 @@ fn v2_parent(own: PathBuf) -> Result<PathBuf, String> {
 fn remove_stale(parent: &Path) {
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let name = entry.file_name();
-        let pid = name.to_str().and_then(|n| n.strip_prefix(PREFIX)?.split('-').next()?.parse::<u32>().ok());
+        let pid = name.to_str().and_then(|n| {
+            n.strip_prefix(PREFIX)?
+                .split('-')
+                .next()?
+                .parse::<u32>()
+                .ok()
+        });
         if pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
             let _ = fs::remove_dir(entry.path());
         }
@@ -351,10 +404,19 @@ mod tests {
     #[test]
     fn own_group_is_found_through_its_mount() {
         let own = "8:pids:/docker/abc/job\n4:memory:/slice/x\n0::/user.slice";
-        assert_eq!(v1_folder(own, MOUNTS, "memory"), Some("/sys/fs/cgroup/memory/slice/x".into()));
-        assert_eq!(v1_folder(own, MOUNTS, "pids"), Some("/sys/fs/cgroup/pids/job".into()));
+        assert_eq!(
+            v1_folder(own, MOUNTS, "memory"),
+            Some("/sys/fs/cgroup/memory/slice/x".into())
+        );
+        assert_eq!(
+            v1_folder(own, MOUNTS, "pids"),
+            Some("/sys/fs/cgroup/pids/job".into())
+        );
         assert_eq!(v1_folder(own, MOUNTS, "cpu"), None);
-        assert_eq!(v2_folder(own, MOUNTS), Some("/sys/fs/cgroup/unified/user.slice".into()));
+        assert_eq!(
+            v2_folder(own, MOUNTS),
+            Some("/sys/fs/cgroup/unified/user.slice".into())
+        );
         assert_eq!(v2_folder("0::/", ""), None);
     }
 }

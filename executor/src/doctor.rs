@@ -37,8 +37,18 @@ pub struct Check {
 }
 
 impl Check {
-    fn new(name: &'static str, status: Status, detail: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { name, status, detail: detail.into(), remedy: remedy.into() }
+    fn new(
+        name: &'static str,
+        status: Status,
+        detail: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self {
+            name,
+            status,
+            detail: detail.into(),
+            remedy: remedy.into(),
+        }
     }
 
     fn pass(name: &'static str, detail: impl Into<String>) -> Self {
@@ -75,43 +85,82 @@ pub fn doctor(python: Option<&Path>) -> Vec<Check> {
     let mut checks = vec![kernel(), landlock(), cgroups(), processors()];
     match Interpreter::resolve(python) {
         Ok(found) => {
-            checks.push(Check::pass("python", format!("{} at {}", found.version, found.executable.display())));
+            checks.push(Check::pass(
+                "python",
+                format!("{} at {}", found.version, found.executable.display()),
+            ));
         }
         Err(error) => {
             let remedy = "name a CPython 3.8 or newer with --python PATH";
-            checks.push(Check::new("python", Status::Fail, error.to_string(), remedy));
+            checks.push(Check::new(
+                "python",
+                Status::Fail,
+                error.to_string(),
+                remedy,
+            ));
             return checks;
         }
     }
-    let config = |isolation| SandboxConfig { python: python.map(Into::into), isolation, ..SandboxConfig::default() };
+    let config = |isolation| SandboxConfig {
+        python: python.map(Into::into),
+        isolation,
+        ..SandboxConfig::default()
+    };
     match Sandbox::new(config(IsolationRequest::Namespaces)) {
         Ok(sandbox) => {
-            checks.push(Check::pass("namespaces", "user, mount, pid, ipc, uts, cgroup, network"));
+            checks.push(Check::pass(
+                "namespaces",
+                "user, mount, pid, ipc, uts, cgroup, network",
+            ));
             checks.push(Check::pass("seccomp", "allow-list installed"));
-            checks.extend(ESCAPES.iter().map(|(name, program)| escape(&sandbox, name, program)));
+            checks.extend(
+                ESCAPES
+                    .iter()
+                    .map(|(name, program)| escape(&sandbox, name, program)),
+            );
         }
         Err(SandboxError::IsolationUnavailable { reason, remedy, .. }) => {
             checks.push(Check::new("namespaces", Status::Fail, reason, remedy));
         }
         Err(error) => {
             let detail = chain(&error);
-            checks.push(Check::new("namespaces", Status::Fail, detail, "please report this with the kernel's version"));
+            checks.push(Check::new(
+                "namespaces",
+                Status::Fail,
+                detail,
+                "please report this with the kernel's version",
+            ));
         }
     }
-    checks.push(restricted(Sandbox::new(config(IsolationRequest::Restricted))));
+    checks.push(restricted(Sandbox::new(config(
+        IsolationRequest::Restricted,
+    ))));
     checks
 }
 
 fn escape(sandbox: &Sandbox, name: &'static str, program: &str) -> Check {
     match sandbox.run(&RunRequest::python(program.as_bytes())) {
-        Ok(report) if report.outcome == (Outcome::Exited { code: 0 }) && report.stdout.bytes == b"contained\n" => {
+        Ok(report)
+            if report.outcome == (Outcome::Exited { code: 0 })
+                && report.stdout.bytes == b"contained\n" =>
+        {
             Check::pass(name, "tried to get out, contained")
         }
         Ok(report) => {
             let said = String::from_utf8_lossy(&report.stdout.bytes).into_owned();
             let error = String::from_utf8_lossy(&report.stderr.bytes).into_owned();
-            let detail = format!("{:?}: {} {}", report.outcome, said.trim(), error.lines().last().unwrap_or_default());
-            Check::new(name, Status::Fail, detail, "do not run untrusted code here; please report this")
+            let detail = format!(
+                "{:?}: {} {}",
+                report.outcome,
+                said.trim(),
+                error.lines().last().unwrap_or_default()
+            );
+            Check::new(
+                name,
+                Status::Fail,
+                detail,
+                "do not run untrusted code here; please report this",
+            )
         }
         Err(error) => Check::new(name, Status::Fail, chain(&error), "please report this"),
     }
@@ -125,31 +174,59 @@ fn restricted(sandbox: Result<Sandbox, SandboxError>) -> Check {
                     0 => "seccomp, rlimits; no Landlock, so programs can read what this user can",
                     _ => "seccomp, Landlock, rlimits",
                 };
-                Check::pass("restricted", format!("available with --isolation restricted: {files}"))
+                Check::pass(
+                    "restricted",
+                    format!("available with --isolation restricted: {files}"),
+                )
             }
             Ok(report) => {
                 let error = String::from_utf8_lossy(&report.stderr.bytes).into_owned();
-                let detail = format!("a program ended with {:?} {}", report.outcome, error.lines().last().unwrap_or_default());
-                Check::new("restricted", Status::Caution, detail, "use an interpreter that an ordinary user can read")
+                let detail = format!(
+                    "a program ended with {:?} {}",
+                    report.outcome,
+                    error.lines().last().unwrap_or_default()
+                );
+                Check::new(
+                    "restricted",
+                    Status::Caution,
+                    detail,
+                    "use an interpreter that an ordinary user can read",
+                )
             }
             Err(error) => {
-                let remedy = "use an interpreter that an ordinary user can read, outside of private folders";
+                let remedy =
+                    "use an interpreter that an ordinary user can read, outside of private folders";
                 Check::new("restricted", Status::Caution, chain(&error), remedy)
             }
         },
-        Err(error) => Check::new("restricted", Status::Caution, chain(&error), "only the other levels can be used here"),
+        Err(error) => Check::new(
+            "restricted",
+            Status::Caution,
+            chain(&error),
+            "only the other levels can be used here",
+        ),
     }
 }
 
 fn kernel() -> Check {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let release = release.trim();
-    let mut numbers = release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
+    let mut numbers = release
+        .split(['.', '-'])
+        .map_while(|part| part.parse::<u32>().ok());
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     if version >= (5, 4) {
-        Check::pass("kernel", format!("Linux {release} {}", std::env::consts::ARCH))
+        Check::pass(
+            "kernel",
+            format!("Linux {release} {}", std::env::consts::ARCH),
+        )
     } else {
-        Check::new("kernel", Status::Fail, format!("Linux {release}"), "Linux 5.4 or newer is needed (pidfd)")
+        Check::new(
+            "kernel",
+            Status::Fail,
+            format!("Linux {release}"),
+            "Linux 5.4 or newer is needed (pidfd)",
+        )
     }
 }
 
@@ -167,7 +244,10 @@ fn landlock() -> Check {
             format!("ABI {abi}: no scoping of signals and abstract sockets"),
             "namespaces do without; Linux 6.12 or newer has it",
         ),
-        abi => Check::pass("landlock", format!("ABI {abi}: files, TCP, signals, abstract sockets")),
+        abi => Check::pass(
+            "landlock",
+            format!("ABI {abi}: files, TCP, signals, abstract sockets"),
+        ),
     }
 }
 
@@ -179,7 +259,10 @@ fn cgroups() -> Check {
         Check::new(
             "cgroups",
             Status::Caution,
-            format!("{}; memory is limited for each process, and a watcher adds processes up", found.describe()),
+            format!(
+                "{}; memory is limited for each process, and a watcher adds processes up",
+                found.describe()
+            ),
             "run under `systemd-run --user --scope -p Delegate=yes`, or as root, to have the kernel count whole runs",
         )
     }

@@ -5,7 +5,10 @@ use std::io;
 use crate::{Isolation, SandboxError};
 
 /// The Landlock version of this kernel, 0 for none.
-#[allow(unsafe_code, reason = "no wrapper for this query in the libraries we use")]
+#[allow(
+    unsafe_code,
+    reason = "no wrapper for this query in the libraries we use"
+)]
 pub(crate) fn landlock_abi() -> u32 {
     const LANDLOCK_CREATE_RULESET_VERSION: u32 = 1;
     // SAFETY: with this flag the call takes a null pointer and size 0, and only returns a number.
@@ -43,5 +46,9 @@ pub(crate) fn explain(isolation: Isolation, step: String, source: io::Error) -> 
         Isolation::Restricted => "restricted",
         Isolation::Wasm => "wasm",
     };
-    SandboxError::IsolationUnavailable { layer, reason: format!("{step} failed: {source}"), remedy: remedy.to_owned() }
+    SandboxError::IsolationUnavailable {
+        layer,
+        reason: format!("{step} failed: {source}"),
+        remedy: remedy.to_owned(),
+    }
 }

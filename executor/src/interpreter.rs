@@ -83,10 +83,19 @@ impl Interpreter {
         // Then the real one with the environment of a run, whose mappings are what is limited.
         let answer = ask(named, &real, false)?;
         if answer.implementation != "CPython" {
-            return Err(unusable(named, format!("it is {}, and only CPython is supported", answer.implementation)));
+            return Err(unusable(
+                named,
+                format!(
+                    "it is {}, and only CPython is supported",
+                    answer.implementation
+                ),
+            ));
         }
         let mut hash = Sha256::new();
-        for part in [&answer.version, &answer.build].into_iter().chain(&answer.packages) {
+        for part in [&answer.version, &answer.build]
+            .into_iter()
+            .chain(&answer.packages)
+        {
             hash.update(part.as_bytes());
             hash.update([0]);
         }
@@ -95,7 +104,11 @@ impl Interpreter {
         Ok(Self {
             tree: tree(&answer),
             // A venv is known by the path of its own link; elsewhere the link only costs a lookup.
-            executable: if in_venv { answer.executable } else { answer.base_executable },
+            executable: if in_venv {
+                answer.executable
+            } else {
+                answer.base_executable
+            },
             version: format!("CPython {}", answer.version),
             fingerprint,
             address_space_bytes: answer.address_space_kib * 1024,
@@ -104,7 +117,10 @@ impl Interpreter {
 }
 
 fn unusable(named: &Path, reason: String) -> SandboxError {
-    SandboxError::Interpreter { path: named.to_owned(), reason }
+    SandboxError::Interpreter {
+        path: named.to_owned(),
+        reason,
+    }
 }
 
 fn ask(named: &Path, executable: &Path, users_environment: bool) -> Result<Answer, SandboxError> {
@@ -119,10 +135,17 @@ fn ask(named: &Path, executable: &Path, users_environment: bool) -> Result<Answe
     })?;
     if !output.status.success() {
         let text = String::from_utf8_lossy(&output.stderr);
-        let last = text.lines().rfind(|l| !l.trim().is_empty()).unwrap_or("no message");
-        return Err(unusable(named, format!("it ended with {}: {last}", output.status)));
+        let last = text
+            .lines()
+            .rfind(|l| !l.trim().is_empty())
+            .unwrap_or("no message");
+        return Err(unusable(
+            named,
+            format!("it ended with {}: {last}", output.status),
+        ));
     }
-    serde_json::from_slice(&output.stdout).map_err(|e| unusable(named, format!("it did not answer like Python: {e}")))
+    serde_json::from_slice(&output.stdout)
+        .map_err(|e| unusable(named, format!("it did not answer like Python: {e}")))
 }
 
 /// Everything of this interpreter that a program may import or load.
@@ -136,21 +159,32 @@ fn tree(answer: &Answer) -> Vec<PathBuf> {
             tree.insert(prefix.clone());
         }
     }
-    for part in answer.stdlib.iter().chain(&answer.path).chain([&answer.base_executable]) {
+    for part in answer
+        .stdlib
+        .iter()
+        .chain(&answer.path)
+        .chain([&answer.base_executable])
+    {
         tree.insert(part.clone());
     }
     // Each link from the named executable to the real one must resolve inside, too.
     let mut link = answer.executable.clone();
     for _ in 0..8 {
         tree.insert(link.clone());
-        let Ok(says) = std::fs::read_link(&link) else { break };
+        let Ok(says) = std::fs::read_link(&link) else {
+            break;
+        };
         link = link.parent().unwrap_or(Path::new("/")).join(says);
     }
-    tree.into_iter().filter(|path| path.is_absolute() && path.exists()).collect()
+    tree.into_iter()
+        .filter(|path| path.is_absolute() && path.exists())
+        .collect()
 }
 
 fn is_shared(prefix: &Path) -> bool {
-    ["/", "/usr", "/usr/local"].iter().any(|shared| prefix == Path::new(shared))
+    ["/", "/usr", "/usr/local"]
+        .iter()
+        .any(|shared| prefix == Path::new(shared))
 }
 
 fn libraries(folder: &Path) -> Vec<PathBuf> {

@@ -73,7 +73,11 @@ pub(crate) fn classify(evidence: &Evidence) -> Outcome {
         // With both limits alike, the clock and the CPU meter of a busy loop reach them within a
         // tick of each other. What the program did decides, not which meter was read first.
         let busy = evidence.cpu_time >= evidence.cpu_time_limit.mul_f64(0.8);
-        return limit(if busy { LimitKind::CpuTime } else { LimitKind::WallTime });
+        return limit(if busy {
+            LimitKind::CpuTime
+        } else {
+            LimitKind::WallTime
+        });
     }
     if evidence.cpu_limit || cpu_spent && matches!(signal, Some(libc::SIGXCPU | libc::SIGKILL)) {
         return limit(LimitKind::CpuTime);
@@ -86,7 +90,9 @@ pub(crate) fn classify(evidence: &Evidence) -> Outcome {
     }
     match signal {
         Some(signal) => Outcome::Signaled { signal },
-        None => Outcome::Exited { code: libc::WEXITSTATUS(evidence.status) as u8 },
+        None => Outcome::Exited {
+            code: libc::WEXITSTATUS(evidence.status) as u8,
+        },
     }
 }
 
@@ -96,11 +102,18 @@ mod tests {
 
     fn exited(code: i32) -> Evidence {
         let second = Duration::from_secs(1);
-        Evidence { status: code << 8, cpu_time_limit: second, ..Evidence::default() }
+        Evidence {
+            status: code << 8,
+            cpu_time_limit: second,
+            ..Evidence::default()
+        }
     }
 
     fn killed(signal: i32) -> Evidence {
-        Evidence { status: signal, ..exited(0) }
+        Evidence {
+            status: signal,
+            ..exited(0)
+        }
     }
 
     #[test]
@@ -111,19 +124,107 @@ mod tests {
         let cases = [
             ("clean exit", exited(0), Outcome::Exited { code: 0 }),
             ("exit status", exited(120), Outcome::Exited { code: 120 }),
-            ("own signal", killed(libc::SIGSEGV), Outcome::Signaled { signal: libc::SIGSEGV }),
-            ("a SIGKILL nobody owns up to", killed(kill), Outcome::Signaled { signal: kill }),
-            ("oom kill looks like SIGKILL", Evidence { memory_limit: true, ..killed(kill) }, limit(LimitKind::Memory)),
-            ("a child's oom kill, main went on", Evidence { memory_limit: true, ..exited(0) }, limit(LimitKind::Memory)),
-            ("our timer looks like SIGKILL", Evidence { wall_limit: true, ..killed(kill) }, limit(LimitKind::WallTime)),
-            ("busy at the wall limit", Evidence { wall_limit: true, cpu_time: spent * 9 / 10, ..killed(kill) }, limit(LimitKind::CpuTime)),
-            ("idle half the time", Evidence { wall_limit: true, cpu_time: spent / 2, ..killed(kill) }, limit(LimitKind::WallTime)),
-            ("our CPU meter", Evidence { cpu_limit: true, ..killed(kill) }, limit(LimitKind::CpuTime)),
-            ("the kernel's CPU limit", Evidence { cpu_time: spent, ..killed(libc::SIGXCPU) }, limit(LimitKind::CpuTime)),
-            ("the kernel's hard CPU limit", Evidence { cpu_time: spent, ..killed(kill) }, limit(LimitKind::CpuTime)),
-            ("SIGXCPU sent to itself", killed(libc::SIGXCPU), Outcome::Signaled { signal: libc::SIGXCPU }),
-            ("output over its cap, then a clean exit", Evidence { output_limit: true, ..exited(0) }, limit(LimitKind::Output)),
-            ("late but by itself", Evidence { cpu_time: spent, ..exited(0) }, Outcome::Exited { code: 0 }),
+            (
+                "own signal",
+                killed(libc::SIGSEGV),
+                Outcome::Signaled {
+                    signal: libc::SIGSEGV,
+                },
+            ),
+            (
+                "a SIGKILL nobody owns up to",
+                killed(kill),
+                Outcome::Signaled { signal: kill },
+            ),
+            (
+                "oom kill looks like SIGKILL",
+                Evidence {
+                    memory_limit: true,
+                    ..killed(kill)
+                },
+                limit(LimitKind::Memory),
+            ),
+            (
+                "a child's oom kill, main went on",
+                Evidence {
+                    memory_limit: true,
+                    ..exited(0)
+                },
+                limit(LimitKind::Memory),
+            ),
+            (
+                "our timer looks like SIGKILL",
+                Evidence {
+                    wall_limit: true,
+                    ..killed(kill)
+                },
+                limit(LimitKind::WallTime),
+            ),
+            (
+                "busy at the wall limit",
+                Evidence {
+                    wall_limit: true,
+                    cpu_time: spent * 9 / 10,
+                    ..killed(kill)
+                },
+                limit(LimitKind::CpuTime),
+            ),
+            (
+                "idle half the time",
+                Evidence {
+                    wall_limit: true,
+                    cpu_time: spent / 2,
+                    ..killed(kill)
+                },
+                limit(LimitKind::WallTime),
+            ),
+            (
+                "our CPU meter",
+                Evidence {
+                    cpu_limit: true,
+                    ..killed(kill)
+                },
+                limit(LimitKind::CpuTime),
+            ),
+            (
+                "the kernel's CPU limit",
+                Evidence {
+                    cpu_time: spent,
+                    ..killed(libc::SIGXCPU)
+                },
+                limit(LimitKind::CpuTime),
+            ),
+            (
+                "the kernel's hard CPU limit",
+                Evidence {
+                    cpu_time: spent,
+                    ..killed(kill)
+                },
+                limit(LimitKind::CpuTime),
+            ),
+            (
+                "SIGXCPU sent to itself",
+                killed(libc::SIGXCPU),
+                Outcome::Signaled {
+                    signal: libc::SIGXCPU,
+                },
+            ),
+            (
+                "output over its cap, then a clean exit",
+                Evidence {
+                    output_limit: true,
+                    ..exited(0)
+                },
+                limit(LimitKind::Output),
+            ),
+            (
+                "late but by itself",
+                Evidence {
+                    cpu_time: spent,
+                    ..exited(0)
+                },
+                Outcome::Exited { code: 0 },
+            ),
         ];
         for (name, evidence, expected) in cases {
             assert_eq!(classify(&evidence), expected, "case: {name}");

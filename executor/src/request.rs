@@ -32,7 +32,10 @@ impl RunRequest {
     /// A Python program with default limits, no arguments, and nothing on standard input.
     pub fn python(source: impl Into<Arc<[u8]>>) -> Self {
         Self {
-            program: Program::Python { source: source.into(), args: Vec::new() },
+            program: Program::Python {
+                source: source.into(),
+                args: Vec::new(),
+            },
             stdin: Arc::from(&b""[..]),
             files: Vec::new(),
             env: Vec::new(),

@@ -10,7 +10,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use ::cell::protocol::{Answer, Command, Ended, INLINE_PAYLOAD_BYTES, MAIN_FILE, Payload, RunHeader, Wire};
+use ::cell::protocol::{
+    Answer, Command, Ended, INLINE_PAYLOAD_BYTES, MAIN_FILE, Payload, RunHeader, Wire,
+};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -25,8 +27,8 @@ use crate::outcome::{Evidence, classify};
 use crate::root_plan::RootPlan;
 use crate::seccomp::Filters;
 use crate::{
-    Interpreter, Isolation, IsolationRequest, Limits, MIB, Network, Outcome, Path, Program, RunReport,
-    RunRequest, SandboxError, Usage, host,
+    Interpreter, Isolation, IsolationRequest, Limits, MIB, Network, Outcome, Path, Program,
+    RunReport, RunRequest, SandboxError, Usage, host,
 };
 
 /// After this many runs a cell is replaced, whatever the proof says.
@@ -78,7 +80,10 @@ impl Cancel {
     pub fn new() -> Result<Self, SandboxError> {
         EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)
             .map(|fd| Self(Arc::new(fd)))
-            .map_err(|e| SandboxError::System { what: "making an eventfd", source: e.into() })
+            .map_err(|e| SandboxError::System {
+                what: "making an eventfd",
+                source: e.into(),
+            })
     }
 
     /// Ends every run that was given this switch, and refuses new ones. Does not block.
@@ -103,7 +108,9 @@ impl Sandbox {
     /// The interpreter cannot be used, or the host cannot give the isolation asked for.
     pub fn new(config: SandboxConfig) -> Result<Self, SandboxError> {
         let interpreter = Interpreter::resolve(config.python.as_deref())?;
-        let slots = config.slots.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+        let slots = config
+            .slots
+            .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
         let make = |isolation| -> Result<Self, SandboxError> {
             let sandbox = Self {
                 plan: CellPlan {
@@ -166,7 +173,11 @@ impl Sandbox {
     /// # Errors
     ///
     /// Those of `run`, and [`SandboxError::Cancelled`].
-    pub fn run_until(&self, request: &RunRequest, cancel: Option<&Cancel>) -> Result<RunReport, SandboxError> {
+    pub fn run_until(
+        &self,
+        request: &RunRequest,
+        cancel: Option<&Cancel>,
+    ) -> Result<RunReport, SandboxError> {
         validate(request)?;
         let _slot = self.slots.take();
         let mut lost = String::new();
@@ -206,7 +217,11 @@ impl Sandbox {
             || request.network == Network::Loopback
             || !request.files.is_empty()
             || !request.collect.is_empty();
-        let reused = if alone { None } else { self.lock_idle().get_mut(&key).and_then(Vec::pop) };
+        let reused = if alone {
+            None
+        } else {
+            self.lock_idle().get_mut(&key).and_then(Vec::pop)
+        };
         let mut cell = match reused {
             Some(cell) => cell,
             None => self.start_cell(key).map_err(Attempt::Failed)?,
@@ -242,7 +257,10 @@ impl Sandbox {
             run: cell.runs,
             wall_ns: nanoseconds(limits.wall_time),
             cpu_ns: nanoseconds(limits.cpu_time),
-            address_space_bytes: self.interpreter.address_space_bytes.saturating_add(limits.memory_bytes),
+            address_space_bytes: self
+                .interpreter
+                .address_space_bytes
+                .saturating_add(limits.memory_bytes),
             memory_bytes: limits.memory_bytes,
             script: matches!(request.program, Program::Python { .. }),
             collect: request.collect.clone(),
@@ -267,7 +285,11 @@ impl Sandbox {
             return Err(Attempt::Failed(SandboxError::Cancelled));
         }
         if let Some(failure) = ended.failed_step {
-            return Err(Attempt::Failed(start_error(request, &failure.step, failure.errno)));
+            return Err(Attempt::Failed(start_error(
+                request,
+                &failure.step,
+                failure.errno,
+            )));
         }
         let user = Duration::from_micros(ended.user_us);
         let system = Duration::from_micros(ended.system_us);
@@ -291,7 +313,9 @@ impl Sandbox {
             report: pipes.report.finish().bytes,
             collected: collected
                 .into_iter()
-                .filter_map(|(index, bytes)| Some((request.collect.get(index as usize)?.clone(), bytes)))
+                .filter_map(|(index, bytes)| {
+                    Some((request.collect.get(index as usize)?.clone(), bytes))
+                })
                 .collect(),
             usage: Usage {
                 wall_time: Duration::from_nanos(ended.wall_ns),
@@ -314,7 +338,11 @@ impl Sandbox {
                 argv.extend(args.iter().cloned());
                 (python.clone(), argv, Some(source.to_vec()))
             }
-            Program::Command { argv } => (argv.first().map(PathBuf::from).unwrap_or_default(), argv.clone(), None),
+            Program::Command { argv } => (
+                argv.first().map(PathBuf::from).unwrap_or_default(),
+                argv.clone(),
+                None,
+            ),
         };
         Payload {
             run: cell.runs,
@@ -322,14 +350,20 @@ impl Sandbox {
             argv,
             env: cells::environment(cell, &request.env),
             source,
-            files: request.files.iter().map(|file| (file.path.clone(), file.content.to_vec())).collect(),
+            files: request
+                .files
+                .iter()
+                .map(|file| (file.path.clone(), file.content.to_vec()))
+                .collect(),
             report: request.report_pipe,
         }
     }
 
     fn start_cell(&self, key: CellKey) -> Result<Cell, SandboxError> {
         Cell::start(&self.plan, key).map_err(|error| match error {
-            SandboxError::CellSetup { step, source } => host::explain(self.plan.isolation, step, source),
+            SandboxError::CellSetup { step, source } => {
+                host::explain(self.plan.isolation, step, source)
+            }
             other => other,
         })
     }
@@ -342,7 +376,10 @@ impl Sandbox {
         // Cells of limits that nobody asks for any more must not pile up.
         let count: usize = idle.values().map(Vec::len).sum();
         let evicted = if count > 2 * self.slots.count {
-            let other = idle.keys().find(|key| **key != cell.key && !idle[*key].is_empty()).cloned();
+            let other = idle
+                .keys()
+                .find(|key| **key != cell.key && !idle[*key].is_empty())
+                .cloned();
             other.and_then(|key| idle.get_mut(&key)?.pop())
         } else {
             None
@@ -368,7 +405,12 @@ enum Attempt {
 
 impl Attempt {
     fn system<E: Into<io::Error>>(what: &'static str) -> impl Fn(E) -> Self {
-        move |e| Self::Failed(SandboxError::System { what, source: e.into() })
+        move |e| {
+            Self::Failed(SandboxError::System {
+                what,
+                source: e.into(),
+            })
+        }
     }
 }
 
@@ -386,14 +428,21 @@ fn attend(
     pipes: &mut Pipes,
     cancel: Option<&Cancel>,
 ) -> Result<Attended, Attempt> {
-    let give_up = Instant::now() + request.limits.wall_time.saturating_mul(2).saturating_add(KILL_GRACE);
+    let give_up = Instant::now()
+        + request
+            .limits
+            .wall_time
+            .saturating_mul(2)
+            .saturating_add(KILL_GRACE);
     let mut collected = Vec::new();
     let mut stopped = false;
     loop {
         if Instant::now() >= give_up {
             return Ok(Attended::Silent);
         }
-        let news = pipes.wait(cell, if stopped { None } else { cancel }, give_up).map_err(Attempt::system("waiting"))?;
+        let news = pipes
+            .wait(cell, if stopped { None } else { cancel }, give_up)
+            .map_err(Attempt::system("waiting"))?;
         pipes.move_bytes(&news);
         let too_much = pipes.stdout.total() > request.limits.stdout_bytes;
         if (too_much || news.cancelled) && !stopped {
@@ -402,10 +451,12 @@ fn attend(
             let _ = cells::send(&cell.control, &Command::Stop.encode(), &[]);
         }
         if news.control {
-            let (message, file) =
-                cells::receive(&cell.control).map_err(|e| Attempt::Lost(format!("receiving: {e}")))?;
+            let (message, file) = cells::receive(&cell.control)
+                .map_err(|e| Attempt::Lost(format!("receiving: {e}")))?;
             match Answer::decode(&message) {
-                Ok(Answer::Ended(ended)) if ended.run == cell.runs => return Ok(Attended::Ended(ended, collected)),
+                Ok(Answer::Ended(ended)) if ended.run == cell.runs => {
+                    return Ok(Attended::Ended(ended, collected));
+                }
                 Ok(Answer::Collected(which)) => {
                     let mut bytes = Vec::new();
                     if let Some(file) = file {
@@ -415,7 +466,12 @@ fn attend(
                     collected.push((which.index, bytes));
                 }
                 _ if message.is_empty() => return Err(Attempt::Lost("pid 1 ended".to_owned())),
-                _ => return Err(Attempt::Lost(format!("pid 1 said something else: {}", failure_text(&message)))),
+                _ => {
+                    return Err(Attempt::Lost(format!(
+                        "pid 1 said something else: {}",
+                        failure_text(&message)
+                    )));
+                }
             }
         }
     }
@@ -424,7 +480,11 @@ fn attend(
 fn failure_text(message: &[u8]) -> String {
     match ::cell::protocol::Hello::decode(message) {
         Ok(::cell::protocol::Hello::Failed(failure)) => {
-            format!("{} failed: {}", failure.step, io::Error::from_raw_os_error(failure.errno))
+            format!(
+                "{} failed: {}",
+                failure.step,
+                io::Error::from_raw_os_error(failure.errno)
+            )
         }
         _ => "an unknown message".to_owned(),
     }
@@ -533,12 +593,23 @@ impl Pipes {
             (Some(cell.control.as_fd()), PollFlags::POLLIN),
             (cancel.map(|c| c.0.as_fd()), PollFlags::POLLIN),
             (self.stdin.as_ref().map(AsFd::as_fd), PollFlags::POLLOUT),
-            (self.stdout_pipe.as_ref().map(AsFd::as_fd), PollFlags::POLLIN),
-            (self.stderr_pipe.as_ref().map(AsFd::as_fd), PollFlags::POLLIN),
-            (self.report_pipe.as_ref().map(AsFd::as_fd), PollFlags::POLLIN),
+            (
+                self.stdout_pipe.as_ref().map(AsFd::as_fd),
+                PollFlags::POLLIN,
+            ),
+            (
+                self.stderr_pipe.as_ref().map(AsFd::as_fd),
+                PollFlags::POLLIN,
+            ),
+            (
+                self.report_pipe.as_ref().map(AsFd::as_fd),
+                PollFlags::POLLIN,
+            ),
         ];
-        let mut fds: Vec<PollFd> =
-            wanted.iter().filter_map(|(fd, events)| Some(PollFd::new((*fd)?, *events))).collect();
+        let mut fds: Vec<PollFd> = wanted
+            .iter()
+            .filter_map(|(fd, events)| Some(PollFd::new((*fd)?, *events)))
+            .collect();
         let left = give_up.saturating_duration_since(Instant::now());
         let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
         match poll(&mut fds, timeout) {
@@ -547,9 +618,16 @@ impl Pipes {
             Err(e) => return Err(e),
         }
         let mut polled = fds.iter();
-        let [control, cancelled, stdin, stdout, stderr, report] =
-            wanted.map(|(fd, _)| fd.is_some() && polled.next().is_some_and(|p| p.any() == Some(true)));
-        Ok(News { control, cancelled, stdin, stdout, stderr, report })
+        let [control, cancelled, stdin, stdout, stderr, report] = wanted
+            .map(|(fd, _)| fd.is_some() && polled.next().is_some_and(|p| p.any() == Some(true)));
+        Ok(News {
+            control,
+            cancelled,
+            stdin,
+            stdout,
+            stderr,
+            report,
+        })
     }
 
     fn move_bytes(&mut self, news: &News) {
@@ -607,7 +685,10 @@ fn start_error(request: &RunRequest, step: &str, errno: i32) -> SandboxError {
     let source = io::Error::from_raw_os_error(errno);
     match (&request.program, step) {
         (Program::Command { argv }, "starting the program") => {
-            let name = argv.first().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+            let name = argv
+                .first()
+                .map(|s| s.to_string_lossy().into_owned())
+                .unwrap_or_default();
             SandboxError::InvalidRequest(format!("command {name:?} cannot be started: {source}"))
         }
         _ => cells::setup_error(step, source),
@@ -637,7 +718,9 @@ fn validate(request: &RunRequest) -> Result<(), SandboxError> {
     }
     let argv = match &request.program {
         Program::Python { args, .. } => args,
-        Program::Command { argv } if argv.is_empty() => return invalid("the command is empty".to_owned()),
+        Program::Command { argv } if argv.is_empty() => {
+            return invalid("the command is empty".to_owned());
+        }
         Program::Command { argv } => argv,
     };
     if argv.iter().any(|arg| arg.as_bytes().contains(&0)) {
@@ -648,9 +731,16 @@ fn validate(request: &RunRequest) -> Result<(), SandboxError> {
             return invalid(format!("environment variable {name:?} is malformed"));
         }
     }
-    for path in request.files.iter().map(|f| &f.path).chain(&request.collect) {
+    for path in request
+        .files
+        .iter()
+        .map(|f| &f.path)
+        .chain(&request.collect)
+    {
         if !cells::is_plain_relative(path) {
-            return invalid(format!("file path {path:?} must be relative and stay inside the working directory"));
+            return invalid(format!(
+                "file path {path:?} must be relative and stay inside the working directory"
+            ));
         }
     }
     Ok(())
@@ -668,12 +758,19 @@ struct Slot<'a>(&'a Slots);
 
 impl Slots {
     fn new(count: usize) -> Self {
-        Self { count, free: Mutex::new(count), freed: Condvar::new() }
+        Self {
+            count,
+            free: Mutex::new(count),
+            freed: Condvar::new(),
+        }
     }
 
     fn take(&self) -> Slot<'_> {
         let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut free = self.freed.wait_while(free, |free| *free == 0).unwrap_or_else(PoisonError::into_inner);
+        let mut free = self
+            .freed
+            .wait_while(free, |free| *free == 0)
+            .unwrap_or_else(PoisonError::into_inner);
         *free -= 1;
         Slot(self)
     }

@@ -21,10 +21,16 @@ impl Filters {
             reason,
             remedy: "use an x86_64 Linux build of codejury".to_owned(),
         };
-        let arch = TargetArch::try_from(std::env::consts::ARCH).map_err(|e| unavailable(e.to_string()))?;
+        let arch =
+            TargetArch::try_from(std::env::consts::ARCH).map_err(|e| unavailable(e.to_string()))?;
         let compiled = seccompiler::compile_from_json(PROFILE.as_bytes(), arch)
             .map_err(|e| unavailable(format!("the profile does not compile: {e}")))?;
-        Ok(Self(compiled.into_iter().map(|(name, program)| (name, bytes(&program))).collect()))
+        Ok(Self(
+            compiled
+                .into_iter()
+                .map(|(name, program)| (name, bytes(&program)))
+                .collect(),
+        ))
     }
 
     /// What pid 1 installs once, in order. Where two refuse, the later one's errno is seen.
@@ -76,7 +82,8 @@ mod tests {
 
     #[test]
     fn every_rule_gives_its_reason() {
-        let profile: serde_json::Value = serde_json::from_str(PROFILE).expect("the profile is JSON");
+        let profile: serde_json::Value =
+            serde_json::from_str(PROFILE).expect("the profile is JSON");
         for (name, filter) in profile.as_object().expect("an object of filters") {
             for rule in filter["filter"].as_array().expect("a list of rules") {
                 let reason = rule["comment"].as_str().unwrap_or_default();
@@ -87,7 +94,8 @@ mod tests {
 
     #[test]
     fn namespaces_and_mounts_are_never_allowed() {
-        let profile: serde_json::Value = serde_json::from_str(PROFILE).expect("the profile is JSON");
+        let profile: serde_json::Value =
+            serde_json::from_str(PROFILE).expect("the profile is JSON");
         let allowed: Vec<_> = profile["allowed"]["filter"]
             .as_array()
             .expect("a list of rules")
@@ -95,11 +103,44 @@ mod tests {
             .filter_map(|r| r["syscall"].as_str())
             .collect();
         for call in [
-            "unshare", "setns", "mount", "umount2", "pivot_root", "chroot", "move_mount", "open_tree", "fsopen",
-            "fsmount", "mount_setattr", "ptrace", "process_vm_readv", "process_vm_writev", "bpf", "perf_event_open",
-            "userfaultfd", "keyctl", "add_key", "request_key", "shmget", "semget", "msgget", "mq_open",
-            "inotify_init", "inotify_init1", "fanotify_init", "name_to_handle_at", "open_by_handle_at", "kcmp",
-            "io_uring_setup", "clone3", "setuid", "setgid", "init_module", "kexec_load", "reboot", "swapon",
+            "unshare",
+            "setns",
+            "mount",
+            "umount2",
+            "pivot_root",
+            "chroot",
+            "move_mount",
+            "open_tree",
+            "fsopen",
+            "fsmount",
+            "mount_setattr",
+            "ptrace",
+            "process_vm_readv",
+            "process_vm_writev",
+            "bpf",
+            "perf_event_open",
+            "userfaultfd",
+            "keyctl",
+            "add_key",
+            "request_key",
+            "shmget",
+            "semget",
+            "msgget",
+            "mq_open",
+            "inotify_init",
+            "inotify_init1",
+            "fanotify_init",
+            "name_to_handle_at",
+            "open_by_handle_at",
+            "kcmp",
+            "io_uring_setup",
+            "clone3",
+            "setuid",
+            "setgid",
+            "init_module",
+            "kexec_load",
+            "reboot",
+            "swapon",
         ] {
             assert!(!allowed.contains(&call), "{call} is allowed");
         }

@@ -41,13 +41,18 @@ struct Rows {
 
 impl Cache {
     /// The cache that `config` asks for; `None` if none.
-    pub(crate) fn open(config: &JudgeConfig, runner: &dyn Runner) -> Result<Option<Self>, JudgeError> {
+    pub(crate) fn open(
+        config: &JudgeConfig,
+        runner: &dyn Runner,
+    ) -> Result<Option<Self>, JudgeError> {
         let folder = match &config.cache {
             CacheConfig::Off => return Ok(None),
             CacheConfig::Memory => None,
             CacheConfig::Folder(folder) => {
-                std::fs::create_dir_all(folder)
-                    .map_err(|source| JudgeError::Cache { path: folder.clone(), source })?;
+                std::fs::create_dir_all(folder).map_err(|source| JudgeError::Cache {
+                    path: folder.clone(),
+                    source,
+                })?;
                 Some(folder.clone())
             }
         };
@@ -86,7 +91,11 @@ impl Cache {
             Form::Either => b"either",
         });
         hash.field(&source.bytes);
-        Key(hash.finish().iter().map(|byte| format!("{byte:02x}")).collect())
+        Key(hash
+            .finish()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect())
     }
 
     /// Tests can be many megabytes, and the samples of a problem come one after the other.
@@ -127,7 +136,9 @@ impl Cache {
     pub(crate) fn put(&self, key: &Key, verdict: &Verdict) -> io::Result<()> {
         let by_chance = [ErrorType::Timeout, ErrorType::ApiError];
         if verdict.near_limit
-            || by_chance.iter().any(|kind| verdict.error_types.contains_key(kind.as_str()))
+            || by_chance
+                .iter()
+                .any(|kind| verdict.error_types.contains_key(kind.as_str()))
         {
             return Ok(());
         }
@@ -149,7 +160,9 @@ impl Cache {
         rows.bytes += bytes;
         rows.oldest_first.push_back(key.clone());
         while rows.bytes > MEMORY_BYTES {
-            let Some(oldest) = rows.oldest_first.pop_front() else { break };
+            let Some(oldest) = rows.oldest_first.pop_front() else {
+                break;
+            };
             rows.bytes -= rows.by_key.remove(&oldest).map_or(0, |row| row.len());
         }
     }
@@ -173,7 +186,10 @@ fn write(path: &Path, row: &str) -> io::Result<()> {
 }
 
 fn sha256_hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 /// Everything of a problem that its verdicts depend on.
@@ -181,7 +197,12 @@ fn problem_digest(problem: &Problem) -> [u8; 32] {
     let mut hash = Fields::default();
     hash.field(problem.suite.kind().as_bytes());
     match &problem.suite {
-        Suite::Stdio { tests, checker, input_file, output_file } => {
+        Suite::Stdio {
+            tests,
+            checker,
+            input_file,
+            output_file,
+        } => {
             for test in tests {
                 hash.field(&test.stdin);
                 hash.field(&test.expected);
@@ -189,14 +210,27 @@ fn problem_digest(problem: &Problem) -> [u8; 32] {
             for file in [input_file, output_file] {
                 hash.field(file.as_deref().unwrap_or_default().as_bytes());
             }
-            hash.field(checker.as_ref().map_or(&[][..], |checker| checker.source.as_bytes()));
+            hash.field(
+                checker
+                    .as_ref()
+                    .map_or(&[][..], |checker| checker.source.as_bytes()),
+            );
         }
-        Suite::Check { entry_point, test, calls_check } => {
+        Suite::Check {
+            entry_point,
+            test,
+            calls_check,
+        } => {
             hash.field(entry_point.as_bytes());
             hash.field(test.as_bytes());
             hash.field(&[u8::from(*calls_check)]);
         }
-        Suite::Asserts { setup, imports, tests, entry_point } => {
+        Suite::Asserts {
+            setup,
+            imports,
+            tests,
+            entry_point,
+        } => {
             hash.field(setup.as_bytes());
             hash.field(entry_point.as_deref().unwrap_or_default().as_bytes());
             for texts in [imports, tests] {
@@ -204,7 +238,11 @@ fn problem_digest(problem: &Problem) -> [u8; 32] {
                 texts.iter().for_each(|text| hash.field(text.as_bytes()));
             }
         }
-        Suite::Call { entry_point, setup, tests } => {
+        Suite::Call {
+            entry_point,
+            setup,
+            tests,
+        } => {
             hash.field(entry_point.as_bytes());
             hash.field(setup.as_bytes());
             for test in tests {
@@ -214,7 +252,9 @@ fn problem_digest(problem: &Problem) -> [u8; 32] {
         }
     }
     hash.field(problem.prompt.as_bytes());
-    public_names(problem).iter().for_each(|name| hash.field(name.as_bytes()));
+    public_names(problem)
+        .iter()
+        .for_each(|name| hash.field(name.as_bytes()));
     hash.finish()
 }
 

@@ -7,9 +7,7 @@ use executor::{LimitKind, Outcome};
 
 use crate::ErrorType::{self, ApiError, RuntimeError, Success, SyntaxError, Timeout, WrongAnswer};
 use crate::harness::{Ending, Family, Form, Raised, Record};
-use crate::{
-    Aggregate, Compare, Exception, TracebackContext, Value, classify_traceback,
-};
+use crate::{Aggregate, Compare, Exception, TracebackContext, Value, classify_traceback};
 
 /// What one test case comes to.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,11 +19,19 @@ pub(crate) struct Decision {
 
 impl Decision {
     pub(crate) fn success() -> Self {
-        Self { error_type: Success, subtype: None, exception: None }
+        Self {
+            error_type: Success,
+            subtype: None,
+            exception: None,
+        }
     }
 
     pub(crate) fn new(error_type: ErrorType, subtype: impl Into<String>) -> Self {
-        Self { error_type, subtype: Some(subtype.into()), exception: None }
+        Self {
+            error_type,
+            subtype: Some(subtype.into()),
+            exception: None,
+        }
     }
 
     fn with(mut self, exception: Option<Exception>) -> Self {
@@ -63,19 +69,16 @@ pub(crate) fn abnormal(outcome: Outcome, stderr: &[u8]) -> Option<Decision> {
 
 /// What a run that should have compiled the submission says about it: the form it was taken in, or
 /// why it is a failure. `Err(None)` means that the harness itself failed, which is ours.
-pub(crate) fn compiled(
-    outcome: Outcome,
-    records: &[Record],
-) -> Result<Form, Option<Decision>> {
+pub(crate) fn compiled(outcome: Outcome, records: &[Record]) -> Result<Form, Option<Decision>> {
     match records.first() {
         Some(Record::Compiled(form)) => Ok(*form),
-        Some(Record::Rejected(raised)) => {
-            Err(Some(Decision::new(SyntaxError, &raised.class).with(Some(exception(raised)))))
-        }
+        Some(Record::Rejected(raised)) => Err(Some(
+            Decision::new(SyntaxError, &raised.class).with(Some(exception(raised))),
+        )),
         _ => Err(match outcome {
-            Outcome::LimitExceeded { limit: LimitKind::WallTime | LimitKind::CpuTime } => {
-                Some(Decision::new(Timeout, "compile"))
-            }
+            Outcome::LimitExceeded {
+                limit: LimitKind::WallTime | LimitKind::CpuTime,
+            } => Some(Decision::new(Timeout, "compile")),
             Outcome::LimitExceeded { .. } => Some(Decision::new(RuntimeError, "memory_limit")),
             Outcome::CellLost => Some(Decision::new(RuntimeError, "cell_lost")),
             Outcome::Signaled { signal } => {
@@ -96,14 +99,25 @@ pub(crate) fn tested(
     let mut cases: Vec<Option<Decision>> = Vec::with_capacity(proofs.len());
     let mut fatal = None;
     for record in records.iter().skip(1) {
-        let Some(proof) = proofs.get(cases.len()) else { break };
+        let Some(proof) = proofs.get(cases.len()) else {
+            break;
+        };
         match record {
-            Record::Result { proof: shown, ending } if shown == proof.as_ref() => {
+            Record::Result {
+                proof: shown,
+                ending,
+            } if shown == proof.as_ref() => {
                 cases.push(Some(ended(ending)));
             }
             // A candidate without the proof could otherwise turn its failure into ours.
-            Record::BadTests { proof: shown, message } if shown == proof.as_ref() => {
-                let exception = Exception { message: message.clone(), ..Exception::default() };
+            Record::BadTests {
+                proof: shown,
+                message,
+            } if shown == proof.as_ref() => {
+                let exception = Exception {
+                    message: message.clone(),
+                    ..Exception::default()
+                };
                 let decision = Decision::new(ApiError, "bad_tests").with(Some(exception));
                 return vec![Some(decision); proofs.len()];
             }
@@ -139,7 +153,10 @@ pub(crate) fn called<'a>(
     match records.get(1) {
         Some(Record::Returned(value)) => Ok(value),
         Some(Record::Unserialisable(class)) => {
-            let exception = Exception { class: class.clone(), ..Exception::default() };
+            let exception = Exception {
+                class: class.clone(),
+                ..Exception::default()
+            };
             Err(Decision::new(WrongAnswer, "unserialisable").with(Some(exception)))
         }
         Some(Record::Fatal(ending) | Record::Call(ending)) if *ending != Ending::Ended => {
@@ -167,7 +184,10 @@ fn ended(ending: &Ending) -> Decision {
     match ending {
         Ending::Ended => Decision::success(),
         Ending::Forged(class) => {
-            let exception = Exception { class: class.clone(), ..Exception::default() };
+            let exception = Exception {
+                class: class.clone(),
+                ..Exception::default()
+            };
             Decision::new(WrongAnswer, "forged_value").with(Some(exception))
         }
         Ending::Exit(0) => Decision::new(WrongAnswer, "early_exit"),
@@ -200,7 +220,9 @@ pub(crate) fn printed(outcome: Outcome, stderr: &[u8], output: Printed) -> Decis
         return decision;
     }
     match output {
-        Printed { truncated: true, .. } => Decision::new(RuntimeError, "output_limit"),
+        Printed {
+            truncated: true, ..
+        } => Decision::new(RuntimeError, "output_limit"),
         Printed { matches: true, .. } => Decision::success(),
         Printed { blank: true, .. } => Decision::new(WrongAnswer, "no_output"),
         _ => Decision::new(WrongAnswer, "wrong_output"),
@@ -224,14 +246,20 @@ pub(crate) fn checker_answer(outcome: Outcome, stderr: &[u8]) -> CheckerAnswer {
         Outcome::Exited { code: 1 } if exception_in(stderr).is_some() => CheckerAnswer::Fails,
         // Wrong answer, presentation error, dirt, points (two spellings), unexpected end of file,
         // and 16 to 116: partial points.
-        Outcome::Exited { code: 1 | 2 | 4 | 5 | 7 | 8 | 16..=116 } => CheckerAnswer::Rejects,
+        Outcome::Exited {
+            code: 1 | 2 | 4 | 5 | 7 | 8 | 16..=116,
+        } => CheckerAnswer::Rejects,
         _ => CheckerAnswer::Fails,
     }
 }
 
 /// A test case that a checker decides; `on_expected` is its answer on the expected output, asked
 /// only when it failed on the submission's.
-pub(crate) fn checked(answer: CheckerAnswer, blank: bool, on_expected: Option<CheckerAnswer>) -> Decision {
+pub(crate) fn checked(
+    answer: CheckerAnswer,
+    blank: bool,
+    on_expected: Option<CheckerAnswer>,
+) -> Decision {
     match (answer, on_expected) {
         (CheckerAnswer::Accepts, _) => Decision::success(),
         (CheckerAnswer::Rejects, _) if blank => Decision::new(WrongAnswer, "no_output"),
@@ -271,7 +299,10 @@ impl Budget {
 
 /// Which of the counted test cases decides the problem; `None` if all of them pass.
 pub(crate) fn deciding(aggregate: Aggregate, cases: &[ErrorType]) -> Option<usize> {
-    let failing = cases.iter().enumerate().filter(|(_, kind)| **kind != Success);
+    let failing = cases
+        .iter()
+        .enumerate()
+        .filter(|(_, kind)| **kind != Success);
     match aggregate {
         Aggregate::First => failing.map(|(index, _)| index).next(),
         // The first of the worst ones; our own failure outweighs all, since nothing is known then.
@@ -293,7 +324,11 @@ fn exception(raised: &Raised) -> Exception {
 /// The exception whose traceback ends `stderr`.
 fn exception_in(stderr: &[u8]) -> Option<Exception> {
     let found = classify_traceback(stderr, TracebackContext::default())?;
-    Some(Exception { class: found.class, line: found.line.map(u64::from), ..Exception::default() })
+    Some(Exception {
+        class: found.class,
+        line: found.line.map(u64::from),
+        ..Exception::default()
+    })
 }
 
 fn signal_subtype(signal: i32) -> String {
@@ -303,8 +338,13 @@ fn signal_subtype(signal: i32) -> String {
         "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG",
         "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
     ];
-    let name = usize::try_from(signal).ok().and_then(|n| NAMES.get(n.wrapping_sub(1)));
-    name.map_or_else(|| format!("signal:{signal}"), |name| format!("signal:SIG{name}"))
+    let name = usize::try_from(signal)
+        .ok()
+        .and_then(|n| NAMES.get(n.wrapping_sub(1)));
+    name.map_or_else(
+        || format!("signal:{signal}"),
+        |name| format!("signal:SIG{name}"),
+    )
 }
 
 /// An outcome in the words of evidence.

@@ -72,15 +72,24 @@ impl<F: FnMut(&Submission, Verdict)> InOrder<F> {
     /// Calls `deliver` for each submission that is judged, in order. One that is abandoned is left
     /// out and holds up nobody.
     pub fn new(deliver: F) -> Self {
-        Self { next: 0, waiting: BTreeMap::new(), deliver }
+        Self {
+            next: 0,
+            waiting: BTreeMap::new(),
+            deliver,
+        }
     }
 }
 
 impl<F: FnMut(&Submission, Verdict)> EventSink for InOrder<F> {
     fn event(&mut self, event: Event<'_>) {
         match event {
-            Event::SubmissionFinished { seq, submission, verdict } => {
-                self.waiting.insert(seq, Some((submission.clone(), verdict.clone())));
+            Event::SubmissionFinished {
+                seq,
+                submission,
+                verdict,
+            } => {
+                self.waiting
+                    .insert(seq, Some((submission.clone(), verdict.clone())));
             }
             Event::SubmissionAbandoned { seq, .. } => {
                 self.waiting.insert(seq, None);

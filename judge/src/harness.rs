@@ -113,7 +113,10 @@ impl Harness {
         if let (Task::Tests, Some(tests)) = (task, tests_object(problem)) {
             push_block(&mut stdin, &tests);
             proofs = fresh_proofs(problem.suite.test_count()).map_err(|source| {
-                SandboxError::System { what: "reading /dev/urandom", source }
+                SandboxError::System {
+                    what: "reading /dev/urandom",
+                    source,
+                }
             })?;
             stdin.extend(proofs.iter().flatten());
         }
@@ -157,23 +160,40 @@ fn push_block(out: &mut Vec<u8>, block: &[u8]) {
 fn fresh_proofs(count: usize) -> io::Result<Vec<[u8; PROOF_BYTES]>> {
     let mut proofs = vec![[0; PROOF_BYTES]; count];
     let mut random = File::open("/dev/urandom")?;
-    proofs.iter_mut().try_for_each(|proof| random.read_exact(proof))?;
+    proofs
+        .iter_mut()
+        .try_for_each(|proof| random.read_exact(proof))?;
     Ok(proofs)
 }
 
 fn job_object(problem: &Problem, source: &Source, task: Task) -> Vec<u8> {
     let (kind, entry_point, setup, tests): (_, _, _, Vec<&str>) = match &problem.suite {
         Suite::Stdio { .. } => ("compile", None, "", Vec::new()),
-        Suite::Check { entry_point, test, .. } => {
-            ("check", Some(entry_point.as_str()), "", vec![test.as_str()])
-        }
-        Suite::Asserts { setup, imports, tests, entry_point } => {
+        Suite::Check {
+            entry_point, test, ..
+        } => ("check", Some(entry_point.as_str()), "", vec![test.as_str()]),
+        Suite::Asserts {
+            setup,
+            imports,
+            tests,
+            entry_point,
+        } => {
             let texts = std::iter::once(setup).chain(imports).chain(tests);
-            ("asserts", entry_point.as_deref(), "", texts.map(String::as_str).collect())
+            (
+                "asserts",
+                entry_point.as_deref(),
+                "",
+                texts.map(String::as_str).collect(),
+            )
         }
-        Suite::Call { entry_point, setup, .. } => {
-            ("call", Some(entry_point.as_str()), setup.as_str(), Vec::new())
-        }
+        Suite::Call {
+            entry_point, setup, ..
+        } => (
+            "call",
+            Some(entry_point.as_str()),
+            setup.as_str(),
+            Vec::new(),
+        ),
     };
     let head = matches!(problem.suite, Suite::Check { .. }) && !problem.prompt.trim().is_empty();
     let with_prompt = head || source.form != Form::Program;
@@ -183,18 +203,28 @@ fn job_object(problem: &Problem, source: &Source, task: Task) -> Vec<u8> {
         .any(|text| text.windows(6).any(|window| window == b"random"));
     let modules = imported_modules(&tests);
     Marshal::dict(|object| {
-        let kind = if matches!(task, Task::Compile) { "compile" } else { kind };
+        let kind = if matches!(task, Task::Compile) {
+            "compile"
+        } else {
+            kind
+        };
         object.key("kind").text(kind.as_bytes());
         object.key("form").text(source.form.as_str().as_bytes());
         object.key("source").bytes(&source.bytes);
-        object.key("prompt").bytes(if with_prompt { problem.prompt.as_bytes() } else { b"" });
+        object.key("prompt").bytes(if with_prompt {
+            problem.prompt.as_bytes()
+        } else {
+            b""
+        });
         match entry_point {
             Some(name) => object.key("entry_point").text(name.as_bytes()),
             None => object.key("entry_point").none(),
         }
         object.key("head").bool(head);
         object.key("setup").text(setup.as_bytes());
-        object.key("modules").texts(modules.iter().map(String::as_str));
+        object
+            .key("modules")
+            .texts(modules.iter().map(String::as_str));
         object.key("random").bool(random);
         let args = match (&problem.suite, task) {
             (Suite::Call { tests, .. }, Task::Call(index)) => tests[index].args.as_slice(),
@@ -206,10 +236,15 @@ fn job_object(problem: &Problem, source: &Source, task: Task) -> Vec<u8> {
 
 fn tests_object(problem: &Problem) -> Option<Vec<u8>> {
     let (before, cases, calls) = match &problem.suite {
-        Suite::Check { test, calls_check, .. } => {
-            (Vec::new(), std::slice::from_ref(test), !calls_check)
-        }
-        Suite::Asserts { setup, imports, tests, .. } => {
+        Suite::Check {
+            test, calls_check, ..
+        } => (Vec::new(), std::slice::from_ref(test), !calls_check),
+        Suite::Asserts {
+            setup,
+            imports,
+            tests,
+            ..
+        } => {
             let mut before = Vec::new();
             if !setup.trim().is_empty() {
                 before.push(setup.clone());
@@ -223,10 +258,14 @@ fn tests_object(problem: &Problem) -> Option<Vec<u8>> {
     };
     let public = public_names(problem);
     Some(Marshal::dict(|object| {
-        object.key("before").texts(before.iter().map(String::as_str));
+        object
+            .key("before")
+            .texts(before.iter().map(String::as_str));
         object.key("cases").texts(cases.iter().map(String::as_str));
         object.key("calls").bool(calls);
-        object.key("public").texts(public.iter().map(String::as_str));
+        object
+            .key("public")
+            .texts(public.iter().map(String::as_str));
     }))
 }
 
@@ -241,11 +280,16 @@ pub(crate) fn public_names(problem: &Problem) -> Vec<String> {
         Suite::Stdio { .. } => Vec::new(),
     };
     for line in problem.references.iter().flat_map(|source| source.lines()) {
-        let Some(rest) = line.strip_prefix("def ").or_else(|| line.strip_prefix("class ")) else {
+        let Some(rest) = line
+            .strip_prefix("def ")
+            .or_else(|| line.strip_prefix("class "))
+        else {
             continue;
         };
         let rest = rest.trim_start();
-        let end = rest.find(|c: char| c != '_' && !c.is_alphanumeric()).unwrap_or(rest.len());
+        let end = rest
+            .find(|c: char| c != '_' && !c.is_alphanumeric())
+            .unwrap_or(rest.len());
         if end > 0 && !names.iter().any(|name| name == &rest[..end]) {
             names.push(rest[..end].to_owned());
         }
@@ -368,12 +412,14 @@ fn record(mut body: &[u8]) -> Option<Record> {
         [b"compiled", b"program"] => Some(Record::Compiled(Form::Program)),
         [b"compiled", b"continuation"] => Some(Record::Compiled(Form::Continuation)),
         [b"fatal", how @ ..] => ending(how).map(Record::Fatal),
-        [b"result", proof, how @ ..] => {
-            Some(Record::Result { proof: proof.to_vec(), ending: ending(how)? })
-        }
-        [b"bad tests", proof, message] => {
-            Some(Record::BadTests { proof: proof.to_vec(), message: text(message) })
-        }
+        [b"result", proof, how @ ..] => Some(Record::Result {
+            proof: proof.to_vec(),
+            ending: ending(how)?,
+        }),
+        [b"bad tests", proof, message] => Some(Record::BadTests {
+            proof: proof.to_vec(),
+            message: text(message),
+        }),
         [b"returned", value] => returned(value).map(Record::Returned),
         [b"unserialisable", class] => Some(Record::Unserialisable(text(class))),
         how => ending(how).map(Record::Call),
@@ -479,13 +525,24 @@ mod tests {
             72:8:returned,57:{s1:1[i1;f2.5;Ns4:a\xed\xa0\x80i1000000000000000000000000000000;]},,\
             83:6:result,16:0123456789abcdef,6:raised,5:tests,9:assertion,14:AssertionError,1:2,0:,,\
             oops 5:5:ended,,";
-        let report: Vec<u8> = report.iter().copied().filter(|byte| *byte != b' ').collect();
+        let report: Vec<u8> = report
+            .iter()
+            .copied()
+            .filter(|byte| *byte != b' ')
+            .collect();
         let records = records(&report);
         assert_eq!(records.len(), 3);
         assert_eq!(records[0], Record::Compiled(Form::Program));
         let expected = r#"{"1":[1,2.5,null,"a\ud800",1000000000000000000000000000000]}"#;
-        assert_eq!(records[1], Record::Returned(Value::from_json(expected).unwrap()));
-        let Record::Result { ending: Ending::Raised(raised), .. } = &records[2] else {
+        assert_eq!(
+            records[1],
+            Record::Returned(Value::from_json(expected).unwrap())
+        );
+        let Record::Result {
+            ending: Ending::Raised(raised),
+            ..
+        } = &records[2]
+        else {
             panic!("{records:?}");
         };
         assert!(raised.in_tests && raised.family == Family::Assertion && raised.line == 2);
@@ -493,7 +550,12 @@ mod tests {
 
     #[test]
     fn hostile_reports_do_no_harm() {
-        let deep = format!("{}:8:returned,{}:{},,", 100_021, 100_000, "[".repeat(100_000));
+        let deep = format!(
+            "{}:8:returned,{}:{},,",
+            100_021,
+            100_000,
+            "[".repeat(100_000)
+        );
         for report in [
             &b""[..],
             b"99999999999:x",
@@ -506,15 +568,26 @@ mod tests {
             b"21:8:returned,7:i1e999;,,",
             deep.as_bytes(),
         ] {
-            assert_eq!(records(report), [], "case: {:?}", String::from_utf8_lossy(report));
+            assert_eq!(
+                records(report),
+                [],
+                "case: {:?}",
+                String::from_utf8_lossy(report)
+            );
         }
     }
 
     #[test]
     fn finds_what_tests_import_and_what_they_may_call() {
-        let tests = ["import math, os.path as p\nfrom a.b import c", "assert f(1); import re"];
+        let tests = [
+            "import math, os.path as p\nfrom a.b import c",
+            "assert f(1); import re",
+        ];
         assert_eq!(imported_modules(&tests), ["math", "os.path", "a.b", "re"]);
-        assert_eq!(imported_modules(&["assert math.isclose(f(1), 2)"]), ["math"]);
+        assert_eq!(
+            imported_modules(&["assert math.isclose(f(1), 2)"]),
+            ["math"]
+        );
         let row = r#"{"problem_id":"a","kind":"asserts","tests":["assert sum(1, 2) == 3"],
             "reference":"def helper(x):\n    def inner(): pass\nclass Pair(object): pass\ndef sum (a, b):\n  return a + b"}"#;
         let problem = Problem::from_row(row).unwrap();

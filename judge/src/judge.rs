@@ -75,7 +75,12 @@ impl Judge {
     /// The cache folder cannot be made.
     pub fn new(config: JudgeConfig, runner: Arc<dyn Runner>) -> Result<Self, JudgeError> {
         let cache = Cache::open(&config, &*runner)?;
-        Ok(Self { config, runner, harness: Harness::default(), cache })
+        Ok(Self {
+            config,
+            runner,
+            harness: Harness::default(),
+            cache,
+        })
     }
 
     /// Whether `problem` can be judged under this configuration.
@@ -85,7 +90,9 @@ impl Judge {
     /// It has no test case, or isolated integrity was asked for and its kind lacks it.
     pub fn check(&self, problem: &Problem) -> Result<(), JudgeError> {
         if problem.suite.test_count() == 0 {
-            return Err(JudgeError::NoTests { problem_id: problem.problem_id.clone() });
+            return Err(JudgeError::NoTests {
+                problem_id: problem.problem_id.clone(),
+            });
         }
         let isolated = self.config.rules(problem).integrity == Integrity::Isolated;
         if self.config.integrity == IntegrityRequest::Isolated && !isolated {
@@ -211,7 +218,10 @@ impl<'a> Session<'a> {
     }
 
     fn emit(&self, event: Event<'_>) {
-        self.sink.lock().unwrap_or_else(PoisonError::into_inner).event(event);
+        self.sink
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .event(event);
     }
 
     fn cancelled(&self) -> bool {
@@ -247,7 +257,10 @@ impl<'a> Session<'a> {
         for (seq, submission) in (0..).zip(submissions) {
             let mut state = self.state();
             let full = |state: &State| {
-                let slowest = state.open.first_key_value().map_or(seq, |(slowest, _)| *slowest);
+                let slowest = state
+                    .open
+                    .first_key_value()
+                    .map_or(seq, |(slowest, _)| *slowest);
                 state.open.len() >= window || slowest + MAX_LEAD <= seq
             };
             while !state.stopping && full(&state) {
@@ -273,7 +286,10 @@ impl<'a> Session<'a> {
     fn start(&self, seq: u64, submission: Submission) -> Result<(), JudgeError> {
         self.judge.check(&submission.problem)?;
         let submission = Arc::new(submission);
-        self.emit(Event::SubmissionStarted { seq, submission: &submission });
+        self.emit(Event::SubmissionStarted {
+            seq,
+            submission: &submission,
+        });
         let rules = self.judge.config.rules(&submission.problem);
         let source = match source_of(&submission) {
             Ok(source) => source,
@@ -286,7 +302,10 @@ impl<'a> Session<'a> {
         };
         let cache = self.judge.cache.as_ref();
         let key = cache.map(|cache| cache.key(&submission.problem, &rules, &source));
-        if let Some(known) = cache.zip(key.as_ref()).and_then(|(cache, key)| cache.get(key)) {
+        if let Some(known) = cache
+            .zip(key.as_ref())
+            .and_then(|(cache, key)| cache.get(key))
+        {
             let verdict = adopted(known, &submission);
             self.finished(seq, &submission, verdict);
             return Ok(());
@@ -298,7 +317,11 @@ impl<'a> Session<'a> {
             Suite::Check { .. } | Suite::Asserts { .. } => Stage::Tests,
         };
         let open = Open {
-            work: Arc::new(Work { submission, rules, source }),
+            work: Arc::new(Work {
+                submission,
+                rules,
+                source,
+            }),
             key,
             stage,
             running: 0,
@@ -329,7 +352,9 @@ impl<'a> Session<'a> {
                 state = self.wait(state);
             };
             drop(state);
-            let Some((facts, tally)) = self.run(seq, &work, task) else { return };
+            let Some((facts, tally)) = self.run(seq, &work, task) else {
+                return;
+            };
             self.record(seq, facts, tally);
         }
     }
@@ -405,7 +430,9 @@ impl<'a> Session<'a> {
 
     fn record(&self, seq: u64, facts: Facts, tally: RunTally) {
         let mut state = self.state();
-        let Some(open) = state.open.get_mut(&seq) else { return };
+        let Some(open) = state.open.get_mut(&seq) else {
+            return;
+        };
         open.running -= 1;
         open.tally.add(&tally);
         let not_compiled = match facts {
@@ -444,11 +471,19 @@ impl<'a> Session<'a> {
         };
         let work = &open.work;
         let verdict = self.verdict(&work.submission, &work.rules, judged, &open.tally);
-        if let (Some(cache), Some(key)) = (&self.judge.cache, &open.key)
-        {
+        if let (Some(cache), Some(key)) = (&self.judge.cache, &open.key) {
             // The extraction is the submission's own, unless it was decided here.
             let extraction = open.tally.continuation.then(|| "completion".to_owned());
-            if cache.put(key, &Verdict { extraction, ..verdict.clone() }).is_err() {
+            if cache
+                .put(
+                    key,
+                    &Verdict {
+                        extraction,
+                        ..verdict.clone()
+                    },
+                )
+                .is_err()
+            {
                 self.state().summary.cache_failures += 1;
             }
         }
@@ -463,11 +498,22 @@ impl<'a> Session<'a> {
         judged: Judged,
         tally: &RunTally,
     ) -> Verdict {
-        verdict_of(submission, rules, &self.judge.config, &*self.judge.runner, judged, tally)
+        verdict_of(
+            submission,
+            rules,
+            &self.judge.config,
+            &*self.judge.runner,
+            judged,
+            tally,
+        )
     }
 
     fn finished(&self, seq: u64, submission: &Arc<Submission>, verdict: Verdict) {
-        self.emit(Event::SubmissionFinished { seq, submission, verdict: &verdict });
+        self.emit(Event::SubmissionFinished {
+            seq,
+            submission,
+            verdict: &verdict,
+        });
         let mut state = self.state();
         state.summary.judged += 1;
         state.summary.cached += u64::from(verdict.cached);
@@ -478,7 +524,10 @@ impl<'a> Session<'a> {
     fn finish(self) -> Result<Summary, JudgeError> {
         let mut state = std::mem::take(&mut *self.state());
         for (seq, open) in &state.open {
-            self.emit(Event::SubmissionAbandoned { seq: *seq, submission: &open.work.submission });
+            self.emit(Event::SubmissionAbandoned {
+                seq: *seq,
+                submission: &open.work.submission,
+            });
         }
         state.summary.abandoned = state.open.len() as u64;
         state.error.map_or(Ok(state.summary), Err)
@@ -551,19 +600,33 @@ fn source_of(submission: &Submission) -> Result<Source, Decision> {
     // A program on stdin and stdout defines no entry point, so only the text itself can tell.
     let stdio = matches!(submission.problem.suite, Suite::Stdio { .. });
     match form {
-        Form::Either if stdio => Ok(Source { bytes: bytes.clone(), form: Form::Program }),
+        Form::Either if stdio => Ok(Source {
+            bytes: bytes.clone(),
+            form: Form::Program,
+        }),
         Form::Continuation if stdio => {
             let whole = [submission.problem.prompt.as_bytes(), bytes].concat();
-            Ok(Source { bytes: whole.into(), form: Form::Program })
+            Ok(Source {
+                bytes: whole.into(),
+                form: Form::Program,
+            })
         }
-        form => Ok(Source { bytes: bytes.clone(), form }),
+        form => Ok(Source {
+            bytes: bytes.clone(),
+            form,
+        }),
     }
 }
 
 /// A verdict known from other submission of the same content, made this one's.
 fn adopted(known: Verdict, submission: &Submission) -> Verdict {
-    let either = matches!(submission.source, SubmissionSource::ProgramOrContinuation(_));
-    let decided = known.extraction.filter(|mode| either && mode == "completion");
+    let either = matches!(
+        submission.source,
+        SubmissionSource::ProgramOrContinuation(_)
+    );
+    let decided = known
+        .extraction
+        .filter(|mode| either && mode == "completion");
     Verdict {
         problem_id: submission.problem.problem_id.clone(),
         sample: submission.sample,
@@ -574,4 +637,3 @@ fn adopted(known: Verdict, submission: &Submission) -> Verdict {
         ..known
     }
 }
-

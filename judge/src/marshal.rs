@@ -97,8 +97,13 @@ impl Marshal {
         let decimal = decimal.trim_start_matches('-').as_bytes();
         let first = decimal.len() % 9;
         let (head, tail) = decimal.split_at(first);
-        for group in std::iter::once(head).chain(tail.chunks(9)).filter(|group| !group.is_empty()) {
-            let mut carry = group.iter().fold(0, |n, digit| n * 10 + u64::from(digit - b'0'));
+        for group in std::iter::once(head)
+            .chain(tail.chunks(9))
+            .filter(|group| !group.is_empty())
+        {
+            let mut carry = group
+                .iter()
+                .fold(0, |n, digit| n * 10 + u64::from(digit - b'0'));
             let base = 10_u64.pow(group.len() as u32);
             for digit in &mut digits {
                 let sum = u64::from(*digit) * base + carry;
@@ -112,7 +117,8 @@ impl Marshal {
         }
         let count = i32::try_from(digits.len()).expect("rows are far smaller than 2 GiB");
         self.out.push(b'l');
-        self.out.extend_from_slice(&(if negative { -count } else { count }).to_le_bytes());
+        self.out
+            .extend_from_slice(&(if negative { -count } else { count }).to_le_bytes());
         for digit in digits {
             self.out.extend_from_slice(&(digit as u16).to_le_bytes());
         }
@@ -136,7 +142,10 @@ mod tests {
             ("-1", b"i\xff\xff\xff\xff"),
             ("2147483648", b"l\x03\0\0\0\0\0\0\0\x02\0"),
             ("-2147483648", b"i\0\0\0\x80"),
-            ("-1000000000000000000000", b"l\xfb\xff\xff\xff\0\0@=\x177M.c\x03"),
+            (
+                "-1000000000000000000000",
+                b"l\xfb\xff\xff\xff\0\0@=\x177M.c\x03",
+            ),
             ("1.5", b"g\0\0\0\0\0\0\xf8?"),
             ("{\"a\":[null,true]}", b"{u\x01\0\0\0a[\x02\0\0\0NT0"),
         ];

@@ -46,7 +46,10 @@ pub(crate) enum Facts {
     NotCompiled(CaseFacts),
     Case(usize, CaseFacts),
     /// Every test case; the ones that could not be run are `None`.
-    All { form: Form, cases: Vec<Option<CaseFacts>> },
+    All {
+        form: Form,
+        cases: Vec<Option<CaseFacts>>,
+    },
 }
 
 /// One test case, decided, with what the decision rests on.
@@ -66,17 +69,24 @@ pub(crate) struct CaseFacts {
 impl CaseFacts {
     /// Whether the submission failed here. Our own failure is no failure of it.
     pub(crate) fn fails(&self) -> bool {
-        !matches!(self.decision.error_type, ErrorType::Success | ErrorType::ApiError)
+        !matches!(
+            self.decision.error_type,
+            ErrorType::Success | ErrorType::ApiError
+        )
     }
 
     fn of(decision: Decision, report: &RunReport) -> Self {
         // A limit ends a run at some moment; what stood on stderr by then is chance.
-        let by_limit = matches!(report.outcome, Outcome::LimitExceeded { .. } | Outcome::CellLost);
+        let by_limit = matches!(
+            report.outcome,
+            Outcome::LimitExceeded { .. } | Outcome::CellLost
+        );
         let shown = decision.error_type == ErrorType::RuntimeError && !by_limit;
         Self {
             decision,
             outcome: Some(report.outcome),
-            stderr: (shown && !report.stderr.bytes.is_empty()).then(|| excerpt(&report.stderr.bytes)),
+            stderr: (shown && !report.stderr.bytes.is_empty())
+                .then(|| excerpt(&report.stderr.bytes)),
             first_difference: None,
             usage: None,
             printed: None,
@@ -186,7 +196,10 @@ struct Context<'a> {
 
 impl Context<'_> {
     fn run(&mut self, request: &RunRequest) -> Result<RunReport, Failure> {
-        let report = self.runner.run_until(request, self.cancel).map_err(Failure::Sandbox)?;
+        let report = self
+            .runner
+            .run_until(request, self.cancel)
+            .map_err(Failure::Sandbox)?;
         self.tally.count(&report);
         Ok(report)
     }
@@ -210,10 +223,16 @@ impl Work {
         cancel: Option<&Cancel>,
         tally: &mut RunTally,
     ) -> Result<Facts, Failure> {
-        let mut context = Context { runner, network, cancel, tally };
+        let mut context = Context {
+            runner,
+            network,
+            cancel,
+            tally,
+        };
         match (task, &self.submission.problem.suite) {
             (Task::Compile, _) => {
-                let (_, report) = self.run_harness(harness::Task::Compile, harness, &mut context)?;
+                let (_, report) =
+                    self.run_harness(harness::Task::Compile, harness, &mut context)?;
                 let records = harness::records(&report.report);
                 Ok(match self.compiled(&report, &records)? {
                     Ok(form) => Facts::Compiled(form),
@@ -221,7 +240,8 @@ impl Work {
                 })
             }
             (Task::Tests, _) => {
-                let (job, report) = self.run_harness(harness::Task::Tests, harness, &mut context)?;
+                let (job, report) =
+                    self.run_harness(harness::Task::Tests, harness, &mut context)?;
                 let records = harness::records(&report.report);
                 Ok(match self.compiled(&report, &records)? {
                     Err(facts) => Facts::NotCompiled(facts),
@@ -245,9 +265,18 @@ impl Work {
                 facts.usage = Some(UsageRow::from(&report.usage));
                 Ok(Facts::Case(index, facts))
             }
-            (Task::Case(index), Suite::Stdio { tests, checker, input_file, output_file }) => {
+            (
+                Task::Case(index),
+                Suite::Stdio {
+                    tests,
+                    checker,
+                    input_file,
+                    output_file,
+                },
+            ) => {
                 let files = (input_file.as_deref(), output_file.as_deref());
-                let facts = self.run_program(&tests[index], checker.as_ref(), files, &mut context)?;
+                let facts =
+                    self.run_program(&tests[index], checker.as_ref(), files, &mut context)?;
                 Ok(Facts::Case(index, facts))
             }
             (Task::Case(_), Suite::Check { .. } | Suite::Asserts { .. }) => {
@@ -290,7 +319,9 @@ impl Work {
             Err(None) => {
                 let outcome = decide::outcome_words(report.outcome);
                 let stderr = excerpt(&report.stderr.bytes);
-                Err(Failure::Protocol(format!("the harness ended with {outcome}: {stderr}")))
+                Err(Failure::Protocol(format!(
+                    "the harness ended with {outcome}: {stderr}"
+                )))
             }
         }
     }
@@ -329,10 +360,16 @@ impl Work {
         context: &mut Context<'_>,
     ) -> Result<CaseFacts, Failure> {
         let mut request = self.request(context);
-        request.program = Program::Python { source: self.source.bytes.clone(), args: Vec::new() };
+        request.program = Program::Python {
+            source: self.source.bytes.clone(),
+            args: Vec::new(),
+        };
         match input_file {
             Some(name) => {
-                request.files.push(InputFile { path: name.into(), content: test.stdin.clone() });
+                request.files.push(InputFile {
+                    path: name.into(),
+                    content: test.stdin.clone(),
+                });
             }
             None => request.stdin = test.stdin.clone(),
         }
@@ -345,13 +382,22 @@ impl Work {
                 let file = report.collected.pop();
                 (file.map(|(_, content)| content).unwrap_or_default(), false)
             }
-            None => (std::mem::take(&mut report.stdout.bytes), report.stdout.truncated),
+            None => (
+                std::mem::take(&mut report.stdout.bytes),
+                report.stdout.truncated,
+            ),
         };
-        let blank = output.iter().all(|&byte| byte.is_ascii_whitespace() || byte == b'\x0b');
+        let blank = output
+            .iter()
+            .all(|&byte| byte.is_ascii_whitespace() || byte == b'\x0b');
         let comparable = !truncated && !matches!(report.outcome, Outcome::LimitExceeded { .. });
         let clean = report.outcome == Outcome::Exited { code: 0 };
         let mut found = None;
-        let mut printed = Printed { truncated, blank, matches: false };
+        let mut printed = Printed {
+            truncated,
+            blank,
+            matches: false,
+        };
         let decision = match checker {
             Some(checker) if clean && comparable => {
                 let decision = self.run_checker(checker, test, &output, blank, context)?;
@@ -402,11 +448,16 @@ fn ask_checker(
     output: Arc<[u8]>,
     context: &mut Context<'_>,
 ) -> Result<CheckerAnswer, Failure> {
-    let file = |name: &str, content: Arc<[u8]>| InputFile { path: name.into(), content };
+    let file = |name: &str, content: Arc<[u8]>| InputFile {
+        path: name.into(),
+        content,
+    };
     let mut request = RunRequest::python(checker.source.as_bytes());
     request.program = Program::Python {
         source: checker.source.as_bytes().into(),
-        args: ["input.txt", "output.txt", "answer.txt"].map(Into::into).to_vec(),
+        args: ["input.txt", "output.txt", "answer.txt"]
+            .map(Into::into)
+            .to_vec(),
     };
     request.files = vec![
         file("input.txt", test.stdin.clone()),

@@ -142,7 +142,11 @@ impl JudgeConfig {
             Suite::Stdio { .. } | Suite::Call { .. } => Integrity::Isolated,
             Suite::Check { .. } | Suite::Asserts { .. } => Integrity::Shared,
         };
-        Rules { compare, limits: limits.resolve(), integrity }
+        Rules {
+            compare,
+            limits: limits.resolve(),
+            integrity,
+        }
     }
 }
 
@@ -167,7 +171,9 @@ impl LimitOverrides {
     /// limit.
     pub fn resolve(&self) -> Limits {
         let built_in = Limits::default();
-        let wall_time = self.wall_time_ms.map_or(built_in.wall_time, Duration::from_millis);
+        let wall_time = self
+            .wall_time_ms
+            .map_or(built_in.wall_time, Duration::from_millis);
         Limits {
             wall_time,
             cpu_time: self.cpu_time_ms.map_or(wall_time, Duration::from_millis),
@@ -189,27 +195,51 @@ mod tests {
 
     #[test]
     fn flag_beats_section_beats_row_beats_source_beats_built_in() {
-        let wall = |wall_time_ms| LimitOverrides { wall_time_ms, ..LimitOverrides::default() };
+        let wall = |wall_time_ms| LimitOverrides {
+            wall_time_ms,
+            ..LimitOverrides::default()
+        };
         let row = r#"{"problem_id":"a","dataset":"d","kind":"stdio","compare":"lines",
             "tests":[{"stdin":"","expected":""}],
             "limits":{"memory_bytes":7},"source_limits":{"wall_time_ms":4000}}"#;
         let mut problem = Problem::from_row(row).unwrap();
         let mut config = JudgeConfig::default();
 
-        assert_eq!(config.rules(&problem).limits.wall_time, Duration::from_secs(30));
+        assert_eq!(
+            config.rules(&problem).limits.wall_time,
+            Duration::from_secs(30)
+        );
         assert_eq!(config.rules(&problem).limits.memory_bytes, 7);
         assert_eq!(config.rules(&problem).compare, Compare::Lines);
         config.source_limits = true;
         let limits = config.rules(&problem).limits;
-        assert_eq!((limits.wall_time, limits.cpu_time), (Duration::from_secs(4), Duration::from_secs(4)));
+        assert_eq!(
+            (limits.wall_time, limits.cpu_time),
+            (Duration::from_secs(4), Duration::from_secs(4))
+        );
         problem.limits = wall(Some(3000));
-        assert_eq!(config.rules(&problem).limits.wall_time, Duration::from_secs(3));
-        let section = Overrides { compare: Some(Compare::Exact), limits: wall(Some(2000)) };
+        assert_eq!(
+            config.rules(&problem).limits.wall_time,
+            Duration::from_secs(3)
+        );
+        let section = Overrides {
+            compare: Some(Compare::Exact),
+            limits: wall(Some(2000)),
+        };
         config.datasets.insert("d".into(), section);
-        assert_eq!(config.rules(&problem).limits.wall_time, Duration::from_secs(2));
+        assert_eq!(
+            config.rules(&problem).limits.wall_time,
+            Duration::from_secs(2)
+        );
         assert_eq!(config.rules(&problem).compare, Compare::Exact);
-        config.flags = Overrides { compare: Some(Compare::Tokens), limits: wall(Some(1000)) };
-        assert_eq!(config.rules(&problem).limits.wall_time, Duration::from_secs(1));
+        config.flags = Overrides {
+            compare: Some(Compare::Tokens),
+            limits: wall(Some(1000)),
+        };
+        assert_eq!(
+            config.rules(&problem).limits.wall_time,
+            Duration::from_secs(1)
+        );
         assert_eq!(config.rules(&problem).compare, Compare::Tokens);
         problem.dataset = "other".into();
         config.flags = Overrides::default();

@@ -265,7 +265,11 @@ mod or_skipped {
         if word == SKIPPED {
             return Ok(None);
         }
-        let known = ErrorType::ALL.into_iter().find(|kind| kind.as_str() == word);
-        known.map(Some).ok_or_else(|| serde::de::Error::custom(format!("unknown error type {word:?}")))
+        let known = ErrorType::ALL
+            .into_iter()
+            .find(|kind| kind.as_str() == word);
+        known
+            .map(Some)
+            .ok_or_else(|| serde::de::Error::custom(format!("unknown error type {word:?}")))
     }
 }

@@ -71,8 +71,10 @@ pub(crate) fn verdict_of(
             verdict.output_matched = stdio.then_some(false);
         }
         Judged::Cases(cases) => {
-            let budget =
-                Budget { failures: config.stop_after_failures, timeouts: config.max_timeouts };
+            let budget = Budget {
+                failures: config.stop_after_failures,
+                timeouts: config.max_timeouts,
+            };
             let run: Vec<&CaseFacts> = cases.iter().map_while(Option::as_ref).collect();
             let counted = budget.counted(run.iter().map(|case| case.decision.error_type));
             verdict.fill(&run[..counted], config, stdio);
@@ -86,13 +88,17 @@ impl Verdict {
     fn all_alike(&mut self, decision: Decision) {
         self.error_type = decision.error_type;
         self.error_subtype = decision.subtype;
-        self.error_types.insert(self.error_type.as_str().into(), self.n_tests);
+        self.error_types
+            .insert(self.error_type.as_str().into(), self.n_tests);
         self.pass_ratio = (self.error_type != ErrorType::ApiError).then_some(0.0);
     }
 
     /// From the test cases that count, the first of the suite; the rest is skipped.
     fn fill(&mut self, counted: &[&CaseFacts], config: &JudgeConfig, stdio: bool) {
-        let types: Vec<ErrorType> = counted.iter().map(|case| case.decision.error_type).collect();
+        let types: Vec<ErrorType> = counted
+            .iter()
+            .map(|case| case.decision.error_type)
+            .collect();
         let deciding = decide::deciding(config.aggregate, &types);
         // With nothing failing, the first test case stands for all of them.
         let shown = deciding.unwrap_or(0);
@@ -104,14 +110,18 @@ impl Verdict {
             }
         }
         self.accepted = deciding.is_none();
-        let passed = types.iter().filter(|kind| **kind == ErrorType::Success).count();
+        let passed = types
+            .iter()
+            .filter(|kind| **kind == ErrorType::Success)
+            .count();
         let judged = !types.contains(&ErrorType::ApiError);
         self.pass_ratio = judged.then(|| passed as f64 / self.n_tests as f64);
         for kind in &types {
             *self.error_types.entry(kind.as_str().into()).or_default() += 1;
         }
         if counted.len() < self.n_tests {
-            self.error_types.insert("skipped".into(), self.n_tests - counted.len());
+            self.error_types
+                .insert("skipped".into(), self.n_tests - counted.len());
         }
         let mut evidence = evidence(Some(shown), counted[shown]);
         if stdio {
@@ -155,7 +165,9 @@ fn evidence(test: Option<usize>, facts: &CaseFacts) -> Evidence {
 
 fn compare_words(suite: &Suite, compare: Compare) -> Option<String> {
     match suite {
-        Suite::Stdio { checker: Some(_), .. } => Some("checker".into()),
+        Suite::Stdio {
+            checker: Some(_), ..
+        } => Some("checker".into()),
         Suite::Stdio { checker: None, .. } => Some(compare.to_string()),
         Suite::Call { .. } if matches!(compare, Compare::Float { .. }) => Some(compare.to_string()),
         Suite::Call { .. } | Suite::Check { .. } | Suite::Asserts { .. } => None,

@@ -160,8 +160,13 @@ impl Case {
     ///
     /// The file cannot be read, or its header says something unknown or too little.
     pub fn load(file: &Path) -> Result<Self, String> {
-        let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
-        let folder = file.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
+        let text = std::fs::read_to_string(file)
+            .map_err(|error| format!("{}: {error}", file.display()))?;
+        let folder = file
+            .parent()
+            .and_then(Path::file_name)
+            .unwrap_or_default()
+            .to_string_lossy();
         let stem = file.file_stem().unwrap_or_default().to_string_lossy();
         Self::parse(&format!("{folder}/{stem}"), &text)
     }
@@ -214,10 +219,13 @@ impl Case {
                 "stderr" => case.stderr = exact(value),
                 "stderr~" => case.stderr = matching(value).map_err(|error| bad(&error))?,
                 "report~" => case.report = Some(matching(value).map_err(|error| bad(&error))?),
-                "collected" => case.collected = value.split_whitespace().map(PathBuf::from).collect(),
+                "collected" => {
+                    case.collected = value.split_whitespace().map(PathBuf::from).collect()
+                }
                 "usage" => {
                     for word in value.split_whitespace() {
-                        case.usage.push(usage_bound(word).ok_or_else(|| bad("unknown bound"))?);
+                        case.usage
+                            .push(usage_bound(word).ok_or_else(|| bad("unknown bound"))?);
                     }
                 }
                 "limits" => {
@@ -229,14 +237,20 @@ impl Case {
                 "stdin" => case.stdin = content(value).ok_or_else(|| bad("unreadable stdin"))?,
                 "args" => {
                     for word in value.split_whitespace() {
-                        case.args.push(unescape(word).ok_or_else(|| bad("bad escape"))?);
+                        case.args
+                            .push(unescape(word).ok_or_else(|| bad("bad escape"))?);
                     }
                 }
                 "files" => {
                     for word in value.split_whitespace() {
-                        let (path, bytes) = word.split_once('=').ok_or_else(|| bad("file without content"))?;
+                        let (path, bytes) = word
+                            .split_once('=')
+                            .ok_or_else(|| bad("file without content"))?;
                         let path = unescape(path).ok_or_else(|| bad("bad escape"))?;
-                        case.files.push((PathBuf::from(OsString::from_vec(path)), bytes.as_bytes().to_vec()));
+                        case.files.push((
+                            PathBuf::from(OsString::from_vec(path)),
+                            bytes.as_bytes().to_vec(),
+                        ));
                     }
                 }
                 "env" => {
@@ -244,7 +258,9 @@ impl Case {
                         let word = unescape(word).and_then(|word| String::from_utf8(word).ok());
                         let word = word.ok_or_else(|| bad("bad escape"))?;
                         // The last `=` parts them, so that a name can hold one.
-                        let (name, value) = word.rsplit_once('=').ok_or_else(|| bad("variable without value"))?;
+                        let (name, value) = word
+                            .rsplit_once('=')
+                            .ok_or_else(|| bad("variable without value"))?;
                         case.env.push((name.to_owned(), value.to_owned()));
                     }
                 }
@@ -259,7 +275,9 @@ impl Case {
                 "needs" => case.needs = value.split_whitespace().map(str::to_owned).collect(),
                 "expand" => {
                     for word in value.split_whitespace() {
-                        let (name, value) = word.split_once('=').ok_or_else(|| bad("expansion without value"))?;
+                        let (name, value) = word
+                            .split_once('=')
+                            .ok_or_else(|| bad("expansion without value"))?;
                         let value = content(value).ok_or_else(|| bad("unreadable expansion"))?;
                         expansions.push((name.to_owned(), value));
                     }
@@ -278,7 +296,11 @@ impl Case {
             case.limits.cpu_time = case.limits.wall_time;
         }
         // Not in the header, which would only grow by it.
-        let header: usize = text.split_inclusive('\n').take_while(|line| line.starts_with('#')).map(str::len).sum();
+        let header: usize = text
+            .split_inclusive('\n')
+            .take_while(|line| line.starts_with('#'))
+            .map(str::len)
+            .sum();
         let text = &text[header..];
         let expand = |text: &str| {
             let mut bytes = text.as_bytes().to_vec();
@@ -305,9 +327,14 @@ impl Case {
 ///
 /// The folder or one of its files cannot be read.
 pub fn load_folder(folder: &Path) -> Result<Vec<Case>, String> {
-    let entries = std::fs::read_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let entries =
+        std::fs::read_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let mut files = entries
-        .map(|entry| entry.map(|entry| entry.path()).map_err(|error| error.to_string()))
+        .map(|entry| {
+            entry
+                .map(|entry| entry.path())
+                .map_err(|error| error.to_string())
+        })
         .collect::<Result<Vec<_>, _>>()?;
     files.retain(|file| file.extension().is_some_and(|extension| extension == "py"));
     files.sort();
@@ -320,7 +347,9 @@ fn exact(value: &str) -> Text {
 }
 
 fn matching(value: &str) -> Result<Text, String> {
-    Regex::new(&format!("^(?s:{value})$")).map(Text::Matches).map_err(|error| error.to_string())
+    Regex::new(&format!("^(?s:{value})$"))
+        .map(Text::Matches)
+        .map_err(|error| error.to_string())
 }
 
 fn outcomes(value: &str) -> Option<Vec<Expected>> {
@@ -333,10 +362,14 @@ fn outcome(word: &str) -> Option<Expected> {
     }
     let (kind, value) = word.strip_suffix(')')?.split_once('(')?;
     let outcome = match kind {
-        "Exited" => Outcome::Exited { code: value.parse().ok()? },
+        "Exited" => Outcome::Exited {
+            code: value.parse().ok()?,
+        },
         "Signaled" => {
             let signal: nix::sys::signal::Signal = value.parse().ok()?;
-            Outcome::Signaled { signal: signal as i32 }
+            Outcome::Signaled {
+                signal: signal as i32,
+            }
         }
         "Limit" => Outcome::LimitExceeded {
             limit: match value {
@@ -390,7 +423,11 @@ fn duration(value: &str) -> Option<Duration> {
     if let Some(milliseconds) = value.strip_suffix("ms") {
         return milliseconds.parse().ok().map(Duration::from_millis);
     }
-    value.strip_suffix('s')?.parse().ok().map(Duration::from_secs)
+    value
+        .strip_suffix('s')?
+        .parse()
+        .ok()
+        .map(Duration::from_secs)
 }
 
 fn size(value: &str) -> Option<u64> {
@@ -405,7 +442,9 @@ fn size(value: &str) -> Option<u64> {
 /// Text with escapes, or `"text"*N`: the text N times.
 fn content(value: &str) -> Option<Vec<u8>> {
     if let Some((quoted, times)) = value.rsplit_once('*')
-        && let Some(text) = quoted.strip_prefix('"').and_then(|text| text.strip_suffix('"'))
+        && let Some(text) = quoted
+            .strip_prefix('"')
+            .and_then(|text| text.strip_suffix('"'))
     {
         let times = usize::try_from(size(times)?).ok()?;
         return Some(unescape(text)?.repeat(times));
@@ -450,7 +489,9 @@ pub fn replace(text: &[u8], name: &[u8], value: &[u8]) -> Vec<u8> {
 
 /// Where `needle` first stands in `bytes`.
 pub fn find(bytes: &[u8], needle: &[u8]) -> Option<usize> {
-    bytes.windows(needle.len()).position(|window| window == needle)
+    bytes
+        .windows(needle.len())
+        .position(|window| window == needle)
 }
 
 #[cfg(test)]
@@ -476,9 +517,19 @@ mod tests {
         let case = Case::parse("limits/x", text).unwrap();
         assert_eq!(case.rows, ["C4", "D3"]);
         assert_eq!(case.expect.len(), 4);
-        assert_eq!(case.expect[0], Expected::Outcome(Outcome::Exited { code: 3 }));
-        assert_eq!(case.expect[2], Expected::Outcome(Outcome::Signaled { signal: 31 }));
-        assert!(case.stdout.allows(b"contained\n") && case.stdout.allows(b"") && !case.stdout.allows(b"x"));
+        assert_eq!(
+            case.expect[0],
+            Expected::Outcome(Outcome::Exited { code: 3 })
+        );
+        assert_eq!(
+            case.expect[2],
+            Expected::Outcome(Outcome::Signaled { signal: 31 })
+        );
+        assert!(
+            case.stdout.allows(b"contained\n")
+                && case.stdout.allows(b"")
+                && !case.stdout.allows(b"x")
+        );
         assert_eq!(case.limits.wall_time, Duration::from_millis(1500));
         assert_eq!(case.limits.cpu_time, case.limits.wall_time);
         assert_eq!((case.limits.memory_bytes, case.limits.tasks), (64 * MIB, 9));
@@ -500,9 +551,21 @@ mod tests {
 
     #[test]
     fn a_header_that_says_something_unknown_is_refused() {
-        for line in ["# expct: Exited(0)", "# expect: Exitd(0)", "# limits: wal=1s", "# usage: wall<1s", "# no colon"] {
-            assert!(Case::parse("escape/x", &format!("{line}\n{MINIMAL}")).is_err(), "accepted: {line}");
+        for line in [
+            "# expct: Exited(0)",
+            "# expect: Exitd(0)",
+            "# limits: wal=1s",
+            "# usage: wall<1s",
+            "# no colon",
+        ] {
+            assert!(
+                Case::parse("escape/x", &format!("{line}\n{MINIMAL}")).is_err(),
+                "accepted: {line}"
+            );
         }
-        assert!(Case::parse("escape/x", "print()").is_err(), "no header at all");
+        assert!(
+            Case::parse("escape/x", "print()").is_err(),
+            "no header at all"
+        );
     }
 }

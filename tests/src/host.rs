@@ -19,7 +19,9 @@ pub const SECRET_VARIABLE: &str = "CODEJURY_HOSTILE_SECRET";
 /// Every file that a program tries to leave on the host has a name that starts so.
 pub const MARK: &str = "codejury-hostile-mark";
 /// Where programs like to leave files, and where secrets are laid for them.
-const PLACES: [&str; 7] = ["/tmp", "/var/tmp", "/dev/shm", "/home", "/srv", "/opt", "/run"];
+const PLACES: [&str; 7] = [
+    "/tmp", "/var/tmp", "/dev/shm", "/home", "/srv", "/opt", "/run",
+];
 
 /// Files, listeners and a secret for hostile programs to find.
 ///
@@ -40,7 +42,9 @@ impl Traps {
     ///
     /// This host gives no place for a file or no address to listen on.
     pub fn set() -> io::Result<Self> {
-        let id = fs::read_to_string("/proc/sys/kernel/random/uuid")?.trim().to_owned();
+        let id = fs::read_to_string("/proc/sys/kernel/random/uuid")?
+            .trim()
+            .to_owned();
         let secret = format!("codejury-secret-{id}");
         let environment = format!("codejury-environment-{id}");
         let file_name = format!("codejury-hostile-file-{id}");
@@ -49,7 +53,9 @@ impl Traps {
         let mut folders = Vec::new();
         let mut secrets = Vec::new();
         for place in PLACES {
-            let folder = tempfile::Builder::new().prefix("codejury-hostile-").tempdir_in(place);
+            let folder = tempfile::Builder::new()
+                .prefix("codejury-hostile-")
+                .tempdir_in(place);
             let Ok(folder) = folder else { continue }; // an ordinary user cannot write everywhere
             fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))?;
             let file = folder.path().join(&file_name);
@@ -58,28 +64,48 @@ impl Traps {
             secrets.push(file);
             folders.push(folder);
         }
-        let first = folders.first().ok_or_else(|| io::Error::other("no place for a secret file"))?;
+        let first = folders
+            .first()
+            .ok_or_else(|| io::Error::other("no place for a secret file"))?;
 
         let mut tcp = Vec::new();
         for address in ["0.0.0.0:0", "[::]:0"] {
             // A host without IPv6 has one listener less.
-            let Ok(listener) = TcpListener::bind(address) else { continue };
-            let ip = if address.starts_with('[') { "::1" } else { "127.0.0.1" };
+            let Ok(listener) = TcpListener::bind(address) else {
+                continue;
+            };
+            let ip = if address.starts_with('[') {
+                "::1"
+            } else {
+                "127.0.0.1"
+            };
             tcp.push(json!([ip, listener.local_addr()?.port()]));
             let touched = Arc::clone(&touched);
-            serve(move || listener.accept().map(|(stream, _)| greet(stream)), touched);
+            serve(
+                move || listener.accept().map(|(stream, _)| greet(stream)),
+                touched,
+            );
         }
         let udp = UdpSocket::bind("127.0.0.1:0")?;
         let udp_port = udp.local_addr()?.port();
-        serve(move || udp.recv_from(&mut [0; 16]).map(drop), Arc::clone(&touched));
+        serve(
+            move || udp.recv_from(&mut [0; 16]).map(drop),
+            Arc::clone(&touched),
+        );
 
         let unix = first.path().join("socket");
         let listener = UnixListener::bind(&unix)?;
         fs::set_permissions(&unix, fs::Permissions::from_mode(0o666))?;
-        serve(move || listener.accept().map(|(stream, _)| greet(stream)), Arc::clone(&touched));
+        serve(
+            move || listener.accept().map(|(stream, _)| greet(stream)),
+            Arc::clone(&touched),
+        );
         let name = format!("codejury-hostile-{id}");
         let listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name)?)?;
-        serve(move || listener.accept().map(|(stream, _)| greet(stream)), Arc::clone(&touched));
+        serve(
+            move || listener.accept().map(|(stream, _)| greet(stream)),
+            Arc::clone(&touched),
+        );
 
         let facts = json!({
             "secrets": secrets,
@@ -92,7 +118,13 @@ impl Traps {
             "environment_backwards": environment.chars().rev().collect::<String>(),
             "mark": MARK,
         });
-        Ok(Self { facts, secret, environment, touched, _folders: folders })
+        Ok(Self {
+            facts,
+            secret,
+            environment,
+            touched,
+            _folders: folders,
+        })
     }
 
     /// What a program is told, as the JSON text that replaces `{host}` in its arguments.
@@ -132,13 +164,20 @@ fn serve(mut accept: impl FnMut() -> io::Result<()> + Send + 'static, touched: A
 /// Files of programs that reached the host, by their [`MARK`].
 pub fn marked_files() -> Vec<PathBuf> {
     let here = std::env::current_dir().unwrap_or_default();
-    let folders = PLACES.iter().map(PathBuf::from).chain([here, PathBuf::from("/")]);
+    let folders = PLACES
+        .iter()
+        .map(PathBuf::from)
+        .chain([here, PathBuf::from("/")]);
     let entries = folders.flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten());
-    entries.map(|entry| entry.path()).filter(|path| is_marked(path)).collect()
+    entries
+        .map(|entry| entry.path())
+        .filter(|path| is_marked(path))
+        .collect()
 }
 
 fn is_marked(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(MARK))
+    path.file_name()
+        .is_some_and(|name| name.to_string_lossy().starts_with(MARK))
 }
 
 /// What the host and the interpreter have, as the bare interpreter tells.
@@ -159,7 +198,13 @@ impl Features {
             .map_err(|error| format!("{}: {error}", python.display()))?;
         serde_json::from_slice(&output.stdout)
             .map(Self)
-            .map_err(|_| format!("{} cannot probe: {}", python.display(), String::from_utf8_lossy(&output.stderr)))
+            .map_err(|_| {
+                format!(
+                    "{} cannot probe: {}",
+                    python.display(),
+                    String::from_utf8_lossy(&output.stderr)
+                )
+            })
     }
 
     /// Why `need` (`name`, or `name>=number`) is not met; nothing if it is.
@@ -210,7 +255,13 @@ mod tests {
     #[test]
     fn needs_compare_with_what_the_host_has() {
         let features = Features(json!({"x86_64": 1, "ia32": 0, "python": 311}));
-        for (need, met) in [("x86_64", true), ("ia32", false), ("python>=3.9", true), ("python>=3.12", false), ("nonsense", false)] {
+        for (need, met) in [
+            ("x86_64", true),
+            ("ia32", false),
+            ("python>=3.9", true),
+            ("python>=3.12", false),
+            ("nonsense", false),
+        ] {
             assert_eq!(features.lacks(need).is_none(), met, "{need}");
         }
     }

@@ -34,15 +34,26 @@ impl Process {
 
     fn parse(status: &str) -> Option<Self> {
         let field = |name: &str| {
-            status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':').map(str::trim))
+            status
+                .lines()
+                .find_map(|line| line.strip_prefix(name)?.strip_prefix(':').map(str::trim))
         };
-        let pids: Vec<i32> = field("NSpid")?.split_whitespace().filter_map(|pid| pid.parse().ok()).collect();
+        let pids: Vec<i32> = field("NSpid")?
+            .split_whitespace()
+            .filter_map(|pid| pid.parse().ok())
+            .collect();
         Some(Self {
             pid: field("Pid")?.parse().ok()?,
             parent: field("PPid")?.parse().ok()?,
             uid: field("Uid")?.split_whitespace().next()?.parse().ok()?,
-            inner_pid: if pids.len() > 1 { pids.last().copied() } else { None },
-            threads: field("Threads").and_then(|threads| threads.parse().ok()).unwrap_or(1),
+            inner_pid: if pids.len() > 1 {
+                pids.last().copied()
+            } else {
+                None
+            },
+            threads: field("Threads")
+                .and_then(|threads| threads.parse().ok())
+                .unwrap_or(1),
             zombie: field("State").is_some_and(|state| state.starts_with(['Z', 'X'])),
             command: field("Name")?.to_owned(),
         })
@@ -57,7 +68,10 @@ pub fn descendants(ancestor: i32) -> Vec<Process> {
     let mut processes: HashMap<i32, Process> = HashMap::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let name = entry.file_name();
-        let Some(name) = name.to_str().filter(|name| name.starts_with(|first: char| first.is_ascii_digit())) else {
+        let Some(name) = name
+            .to_str()
+            .filter(|name| name.starts_with(|first: char| first.is_ascii_digit()))
+        else {
             continue;
         };
         // A process can end while we look: then its file is gone, and it is none.
@@ -80,7 +94,11 @@ pub fn descendants(ancestor: i32) -> Vec<Process> {
         }
         false
     };
-    processes.values().filter(|process| descends(process)).cloned().collect()
+    processes
+        .values()
+        .filter(|process| descends(process))
+        .cloned()
+        .collect()
 }
 
 /// The living processes of programs below `ancestor`.
@@ -131,9 +149,14 @@ impl Sampler {
             let mut round = 0_u32;
             while !seen.load(Ordering::Relaxed) {
                 let processes = run_processes(ourselves);
-                peak.tasks = peak.tasks.max(processes.iter().map(|process| process.threads).sum());
+                peak.tasks = peak
+                    .tasks
+                    .max(processes.iter().map(|process| process.threads).sum());
                 if round.is_multiple_of(5) {
-                    let resident = processes.iter().map(|process| resident_bytes(process.pid)).sum();
+                    let resident = processes
+                        .iter()
+                        .map(|process| resident_bytes(process.pid))
+                        .sum();
                     peak.resident_bytes = peak.resident_bytes.max(resident);
                 }
                 if let Some(root) = processes.into_iter().find(|process| process.uid == 0) {
@@ -161,7 +184,8 @@ impl Sampler {
 fn resident_bytes(pid: i32) -> u64 {
     let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
     let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
-    line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()).map_or(0, |kib| kib * 1024)
+    line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok())
+        .map_or(0, |kib| kib * 1024)
 }
 
 #[cfg(test)]
@@ -175,7 +199,10 @@ mod tests {
     #[test]
     fn pid_one_of_a_cell_is_no_process_of_a_run() {
         let run = Process::parse(STATUS).unwrap();
-        assert_eq!((run.pid, run.parent, run.uid, run.inner_pid, run.threads), (77, 70, 1000, Some(2), 3));
+        assert_eq!(
+            (run.pid, run.parent, run.uid, run.inner_pid, run.threads),
+            (77, 70, 1000, Some(2), 3)
+        );
         assert!(run.is_of_a_run());
         let init = Process::parse(&STATUS.replace("77\t2", "77\t1")).unwrap();
         assert!(!init.is_of_a_run());
@@ -186,11 +213,25 @@ mod tests {
     #[test]
     fn a_daemon_is_found_after_its_parent_has_gone() {
         nix::sys::prctl::set_child_subreaper(true).unwrap();
-        let shell = Command::new("sh").args(["-c", "sleep 30 >/dev/null 2>&1 & echo $!"]).stdin(Stdio::null()).output().unwrap();
-        let daemon: i32 = String::from_utf8(shell.stdout).unwrap().trim().parse().unwrap();
+        let shell = Command::new("sh")
+            .args(["-c", "sleep 30 >/dev/null 2>&1 & echo $!"])
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let daemon: i32 = String::from_utf8(shell.stdout)
+            .unwrap()
+            .trim()
+            .parse()
+            .unwrap();
         let found = descendants(nix::unistd::getpid().as_raw());
-        let killed = nix::sys::signal::kill(nix::unistd::Pid::from_raw(daemon), nix::sys::signal::Signal::SIGKILL);
-        assert!(found.iter().any(|process| process.pid == daemon), "not found among {found:?}");
+        let killed = nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(daemon),
+            nix::sys::signal::Signal::SIGKILL,
+        );
+        assert!(
+            found.iter().any(|process| process.pid == daemon),
+            "not found among {found:?}"
+        );
         assert!(killed.is_ok());
     }
 }

@@ -13,7 +13,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use executor::{
-    Captured, InputFile, MIB, Outcome, Program, RunReport, RunRequest, Sandbox, SandboxConfig, SandboxError,
+    Captured, InputFile, MIB, Outcome, Program, RunReport, RunRequest, Sandbox, SandboxConfig,
+    SandboxError,
 };
 use serde_json::{Value, json};
 
@@ -42,7 +43,11 @@ pub fn serve(python: PathBuf) -> io::Result<()> {
     nix::sys::prctl::set_child_subreaper(true)?;
     let mut output = io::stdout().lock();
     // Two, even on one processor: some cases are about what two runs do to each other.
-    let config = SandboxConfig { python: Some(python), slots: Some(2), ..SandboxConfig::default() };
+    let config = SandboxConfig {
+        python: Some(python),
+        slots: Some(2),
+        ..SandboxConfig::default()
+    };
     let sandbox = match Sandbox::new(config) {
         Ok(sandbox) => sandbox,
         Err(error) => return writeln!(output, "{}", json!({"failures": [explain(&error)]})),
@@ -76,12 +81,18 @@ impl Job {
 
     fn read(line: &str) -> Result<Self, String> {
         let job: Value = serde_json::from_str(line).map_err(|error| error.to_string())?;
-        let text = |key: &str| job[key].as_str().ok_or_else(|| format!("a job without {key}"));
+        let text = |key: &str| {
+            job[key]
+                .as_str()
+                .ok_or_else(|| format!("a job without {key}"))
+        };
         let secrets = job["secrets"].as_array().into_iter().flatten();
         Ok(Self {
             case: Case::parse(text("name")?, text("text")?)?,
             facts: text("facts")?.to_owned(),
-            secrets: secrets.filter_map(|secret| secret.as_str().map(str::to_owned)).collect(),
+            secrets: secrets
+                .filter_map(|secret| secret.as_str().map(str::to_owned))
+                .collect(),
         })
     }
 
@@ -168,7 +179,10 @@ impl Job {
             content: Arc::from(content.as_slice()),
         });
         let request = RunRequest {
-            program: Program::Python { source: Arc::from(source), args: args.collect() },
+            program: Program::Python {
+                source: Arc::from(source),
+                args: args.collect(),
+            },
             stdin: Arc::from(case.stdin.as_slice()),
             files: files.collect(),
             env: case.env.clone(),
@@ -179,7 +193,10 @@ impl Job {
         };
         let begun = Instant::now();
         let report = sandbox.run(&request);
-        End { report, took: begun.elapsed() }
+        End {
+            report,
+            took: begun.elapsed(),
+        }
     }
 
     fn check(&self, end: &End, expect: &[Expected], all: bool) -> Vec<String> {
@@ -191,21 +208,30 @@ impl Job {
         }
         let report = match &end.report {
             Ok(report) => report,
-            Err(SandboxError::InvalidRequest(_)) if expect.contains(&Expected::InvalidRequest) => return failures,
+            Err(SandboxError::InvalidRequest(_)) if expect.contains(&Expected::InvalidRequest) => {
+                return failures;
+            }
             Err(error) => {
                 failures.push(format!("the sandbox failed: {}", explain(error)));
                 return failures;
             }
         };
         if !expect.contains(&Expected::Outcome(report.outcome)) {
-            failures.push(format!("outcome {:?}, expected {expect:?}{}", report.outcome, streams(report)));
+            failures.push(format!(
+                "outcome {:?}, expected {expect:?}{}",
+                report.outcome,
+                streams(report)
+            ));
         }
         if find(&report.stdout.bytes, b"ESCAPED").is_some() {
             failures.push(format!("it says so itself:{}", streams(report)));
             return failures;
         }
         let collected = report.collected.iter().map(|(_, bytes)| bytes);
-        for bytes in [&report.stdout.bytes, &report.stderr.bytes, &report.report].into_iter().chain(collected) {
+        for bytes in [&report.stdout.bytes, &report.stderr.bytes, &report.report]
+            .into_iter()
+            .chain(collected)
+        {
             for secret in &self.secrets {
                 if find(bytes, secret.as_bytes()).is_some() {
                     failures.push(format!("a secret of the host came out:{}", streams(report)));
@@ -225,27 +251,50 @@ impl Job {
         let texts = [
             ("stdout", &case.stdout, &report.stdout.bytes),
             ("stderr", &case.stderr, &report.stderr.bytes),
-            ("report", case.report.as_ref().unwrap_or(&any), &report.report),
+            (
+                "report",
+                case.report.as_ref().unwrap_or(&any),
+                &report.report,
+            ),
         ];
         for (name, text, bytes) in texts {
             if !text.allows(bytes) {
-                failures.push(format!("{name} is not as stated ({text:?}):{}", streams(report)));
+                failures.push(format!(
+                    "{name} is not as stated ({text:?}):{}",
+                    streams(report)
+                ));
             }
         }
-        let collected: Vec<_> = report.collected.iter().map(|(path, _)| path.clone()).collect();
+        let collected: Vec<_> = report
+            .collected
+            .iter()
+            .map(|(path, _)| path.clone())
+            .collect();
         if collected != case.collected {
-            failures.push(format!("collected {collected:?}, expected {:?}", case.collected));
+            failures.push(format!(
+                "collected {collected:?}, expected {:?}",
+                case.collected
+            ));
         }
         for (name, captured, cap) in [
             ("stdout", &report.stdout, case.limits.stdout_bytes),
             ("stderr", &report.stderr, case.limits.stderr_bytes),
         ] {
-            if captured.bytes.len() as u64 > cap || captured.bytes_total < captured.bytes.len() as u64 {
-                failures.push(format!("{name} kept {} of {} bytes", captured.bytes.len(), captured.bytes_total));
+            if captured.bytes.len() as u64 > cap
+                || captured.bytes_total < captured.bytes.len() as u64
+            {
+                failures.push(format!(
+                    "{name} kept {} of {} bytes",
+                    captured.bytes.len(),
+                    captured.bytes_total
+                ));
             }
         }
         if report.report.len() as u64 > REPORT_BYTES {
-            failures.push(format!("the report pipe brought {} bytes", report.report.len()));
+            failures.push(format!(
+                "the report pipe brought {} bytes",
+                report.report.len()
+            ));
         }
         for bound in &case.usage {
             let usage = &report.usage;
@@ -257,7 +306,10 @@ impl Job {
                 UsageBound::StderrTotal(least) => report.stderr.bytes_total >= least,
             };
             if !holds {
-                failures.push(format!("{bound:?} does not hold: {usage:?}{}", streams(report)));
+                failures.push(format!(
+                    "{bound:?} does not hold: {usage:?}{}",
+                    streams(report)
+                ));
             }
         }
         failures
@@ -272,9 +324,13 @@ impl Job {
         if peak.tasks > tasks {
             failures.push(format!("{} tasks at one time, allowed {tasks}", peak.tasks));
         }
-        let bytes = runs.saturating_mul(limits.memory_bytes.saturating_mul(3) / 2 + INTERPRETER_BYTES);
+        let bytes =
+            runs.saturating_mul(limits.memory_bytes.saturating_mul(3) / 2 + INTERPRETER_BYTES);
         if peak.resident_bytes > bytes {
-            failures.push(format!("{} bytes resident at one time, allowed {bytes}", peak.resident_bytes));
+            failures.push(format!(
+                "{} bytes resident at one time, allowed {bytes}",
+                peak.resident_bytes
+            ));
         }
         if let Some(process) = &peak.host_root {
             failures.push(format!("a run was root on the host: {process:?}"));
@@ -295,8 +351,17 @@ impl Job {
         }
         request.network = self.case.network;
         match sandbox.run(&request) {
-            Ok(report) if report.outcome == Outcome::Exited { code: 0 } && report.stdout.bytes == b"42\n" => Vec::new(),
-            Ok(report) => vec![format!("an ordinary run afterwards: {:?}{}", report.outcome, streams(&report))],
+            Ok(report)
+                if report.outcome == Outcome::Exited { code: 0 }
+                    && report.stdout.bytes == b"42\n" =>
+            {
+                Vec::new()
+            }
+            Ok(report) => vec![format!(
+                "an ordinary run afterwards: {:?}{}",
+                report.outcome,
+                streams(&report)
+            )],
             Err(error) => vec![format!("an ordinary run afterwards: {}", explain(&error))],
         }
     }
@@ -309,7 +374,10 @@ struct End {
 
 impl End {
     fn stdout(&self) -> String {
-        let bytes = self.report.as_ref().map_or(&[][..], |report| &report.stdout.bytes);
+        let bytes = self
+            .report
+            .as_ref()
+            .map_or(&[][..], |report| &report.stdout.bytes);
         String::from_utf8_lossy(bytes).trim().replace('\0', "")
     }
 }
@@ -317,22 +385,35 @@ impl End {
 /// Everything a run started is gone when its answer is there: at once, not soon.
 fn leftovers() -> Vec<String> {
     let left = watch::run_processes(nix::unistd::getpid().as_raw());
-    left.iter().map(|process| format!("still alive after its run: {process:?}")).collect()
+    left.iter()
+        .map(|process| format!("still alive after its run: {process:?}"))
+        .collect()
 }
 
 /// Descriptors, threads and memory of this process stay in proportion to the cells it keeps.
 fn check_supervisor() -> Vec<String> {
     let mut failures = Vec::new();
     let ourselves = nix::unistd::getpid().as_raw();
-    let cells = watch::descendants(ourselves).iter().filter(|process| process.inner_pid == Some(1)).count();
+    let cells = watch::descendants(ourselves)
+        .iter()
+        .filter(|process| process.inner_pid == Some(1))
+        .count();
     let descriptors = watch::descriptors();
     if descriptors > 24 + 12 * cells {
-        failures.push(format!("the supervisor holds {descriptors} descriptors with {cells} cells"));
+        failures.push(format!(
+            "the supervisor holds {descriptors} descriptors with {cells} cells"
+        ));
     }
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let field = |name: &str| -> u64 {
-        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
-        line.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or(0)
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .unwrap_or_default();
+        line.split_whitespace()
+            .next()
+            .and_then(|number| number.parse().ok())
+            .unwrap_or(0)
     };
     let (threads, peak_bytes) = (field("Threads:"), field("VmHWM:") * 1024);
     if threads > 16 {
@@ -347,10 +428,21 @@ fn check_supervisor() -> Vec<String> {
 fn streams(report: &RunReport) -> String {
     let excerpt = |captured: &Captured| {
         let text = String::from_utf8_lossy(&captured.bytes);
-        let shown: String = text.chars().rev().take(1500).collect::<Vec<_>>().into_iter().rev().collect();
+        let shown: String = text
+            .chars()
+            .rev()
+            .take(1500)
+            .collect::<Vec<_>>()
+            .into_iter()
+            .rev()
+            .collect();
         format!("{:?} ({} bytes)", shown, captured.bytes_total)
     };
-    format!("\n      stdout: {}\n      stderr: {}", excerpt(&report.stdout), excerpt(&report.stderr))
+    format!(
+        "\n      stdout: {}\n      stderr: {}",
+        excerpt(&report.stdout),
+        excerpt(&report.stderr)
+    )
 }
 
 fn explain(error: &SandboxError) -> String {

@@ -39,9 +39,47 @@ use workspace_tests::worker::{self, Job};
 const ORDINARY_UID: u32 = 64_801;
 /// The promises about one run, by row of the security page. B9 is expressly not promised.
 const PROMISES: [&str; 41] = [
-    "A1", "A2", "A3", "A4", "A5", "A6", "A7", "A8", "A9", "A10", "A11", "A12", "B1", "B2", "B3", "B4", "B5", "B6",
-    "B7", "B8", "C1", "C2", "C3", "C4", "C5", "C6", "C7", "D1", "D2", "D3", "D4", "D5", "D6", "D7", "D8", "D9", "D10",
-    "D11", "E1", "warm", "reliability",
+    "A1",
+    "A2",
+    "A3",
+    "A4",
+    "A5",
+    "A6",
+    "A7",
+    "A8",
+    "A9",
+    "A10",
+    "A11",
+    "A12",
+    "B1",
+    "B2",
+    "B3",
+    "B4",
+    "B5",
+    "B6",
+    "B7",
+    "B8",
+    "C1",
+    "C2",
+    "C3",
+    "C4",
+    "C5",
+    "C6",
+    "C7",
+    "D1",
+    "D2",
+    "D3",
+    "D4",
+    "D5",
+    "D6",
+    "D7",
+    "D8",
+    "D9",
+    "D10",
+    "D11",
+    "E1",
+    "warm",
+    "reliability",
 ];
 /// How long an answer may take beyond what the runs of a case may.
 const ANSWER_GRACE: Duration = Duration::from_secs(60);
@@ -88,11 +126,17 @@ fn trials() -> Result<Vec<Trial>, String> {
     for case in &cases {
         let path = here.join(&case.name).with_extension("py");
         let text = Arc::new(fs::read_to_string(&path).map_err(|error| error.to_string())?);
-        let lacks = case.needs.iter().find_map(|need| Some((need.clone(), features.lacks(need)?)));
+        let lacks = case
+            .needs
+            .iter()
+            .find_map(|need| Some((need.clone(), features.lacks(need)?)));
         for (who, identity) in &identities {
             let name = format!("{who}::{}", case.name);
             let missing = match identity {
-                None => Some(("root".to_owned(), "needs root, the suite was started by an ordinary user".to_owned())),
+                None => Some((
+                    "root".to_owned(),
+                    "needs root, the suite was started by an ordinary user".to_owned(),
+                )),
                 Some(_) => lacks.clone(),
             };
             if let Some((need, reason)) = missing {
@@ -100,7 +144,9 @@ fn trials() -> Result<Vec<Trial>, String> {
             } else if let Some(identity) = identity {
                 let (case, text) = (Arc::clone(case), Arc::clone(&text));
                 let (identity, traps) = (Arc::clone(identity), Arc::clone(&traps));
-                trials.push(Trial::test(name, move || verdict(&identity.judge(&case, &text, &traps))));
+                trials.push(Trial::test(name, move || {
+                    verdict(&identity.judge(&case, &text, &traps))
+                }));
             }
         }
         if case.control_escapes && lacks.is_none() {
@@ -113,7 +159,11 @@ fn trials() -> Result<Vec<Trial>, String> {
 }
 
 fn verdict(failures: &[String]) -> Result<(), Failed> {
-    if failures.is_empty() { Ok(()) } else { Err(failures.join("\n    ").into()) }
+    if failures.is_empty() {
+        Ok(())
+    } else {
+        Err(failures.join("\n    ").into())
+    }
 }
 
 /// A promise that no program attacks is one nobody keeps.
@@ -135,7 +185,10 @@ fn python() -> Result<PathBuf, String> {
     match std::env::var_os("CODEJURY_TEST_PYTHON") {
         Some(python) => Ok(PathBuf::from(python)),
         None if Path::new("/usr/bin/python3").exists() => Ok(PathBuf::from("/usr/bin/python3")),
-        None => Err("no /usr/bin/python3; set CODEJURY_TEST_PYTHON to a python that every user may start".into()),
+        None => Err(
+            "no /usr/bin/python3; set CODEJURY_TEST_PYTHON to a python that every user may start"
+                .into(),
+        ),
     }
 }
 
@@ -149,7 +202,10 @@ fn identities(python: &Path) -> Result<Identities, String> {
     }
     let root = Identity::new(python, None)?;
     let user = Identity::new(python, Some(ORDINARY_UID))?;
-    Ok(vec![("root", Some(Arc::new(root))), ("user", Some(Arc::new(user)))])
+    Ok(vec![
+        ("root", Some(Arc::new(root))),
+        ("user", Some(Arc::new(user))),
+    ])
 }
 
 /// A user of the host with a worker.
@@ -166,11 +222,17 @@ impl Identity {
         let home = shared_folder()?;
         let executable = std::env::current_exe().map_err(|error| error.to_string())?;
         let copy = home.path().join("hostile");
-        fs::copy(&executable, &copy).map_err(|error| format!("copying {}: {error}", executable.display()))?;
+        fs::copy(&executable, &copy)
+            .map_err(|error| format!("copying {}: {error}", executable.display()))?;
         let temporary = home.path().join("tmp");
         fs::create_dir(&temporary).map_err(|error| error.to_string())?;
         std::os::unix::fs::chown(&temporary, uid, uid).map_err(|error| error.to_string())?;
-        Ok(Self { uid, python: python.to_owned(), home, worker: Mutex::new(None) })
+        Ok(Self {
+            uid,
+            python: python.to_owned(),
+            home,
+            worker: Mutex::new(None),
+        })
     }
 
     /// What was not as the case says; empty is good.
@@ -182,11 +244,16 @@ impl Identity {
             self.ask(case, text, traps)
         };
         if traps.touched() != touched {
-            failures.push("a listener of the host was reached, by this program or by the one beside it".into());
+            failures.push(
+                "a listener of the host was reached, by this program or by the one beside it"
+                    .into(),
+            );
         }
         match &case.known {
             None => failures,
-            Some(known) if failures.is_empty() => vec![format!("no longer so, remove the line `known: {known}`")],
+            Some(known) if failures.is_empty() => {
+                vec![format!("no longer so, remove the line `known: {known}`")]
+            }
             Some(known) => {
                 eprintln!("known: {}: {known}", case.name);
                 Vec::new()
@@ -236,7 +303,10 @@ impl Identity {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        let started: BTreeSet<i32> = watch::descendants(supervisor).iter().map(|process| process.pid).collect();
+        let started: BTreeSet<i32> = watch::descendants(supervisor)
+            .iter()
+            .map(|process| process.pid)
+            .collect();
         drop(worker); // SIGKILL
         let killed = Instant::now();
         let mut failures = Vec::new();
@@ -246,12 +316,17 @@ impl Identity {
                 let _ = waitpid(Pid::from_raw(*pid), Some(WaitPidFlag::WNOHANG));
             }
             let ours = watch::descendants(std::process::id() as i32);
-            let left: Vec<_> = ours.iter().filter(|process| started.contains(&process.pid) && !process.zombie).collect();
+            let left: Vec<_> = ours
+                .iter()
+                .filter(|process| started.contains(&process.pid) && !process.zombie)
+                .collect();
             if left.is_empty() {
                 break;
             }
             if killed.elapsed() > CLEARED_WITHIN {
-                failures.push(format!("alive {CLEARED_WITHIN:?} after kill -9 of the supervisor: {left:?}"));
+                failures.push(format!(
+                    "alive {CLEARED_WITHIN:?} after kill -9 of the supervisor: {left:?}"
+                ));
                 for process in left {
                     let _ = kill(Pid::from_raw(process.pid), Signal::SIGKILL);
                 }
@@ -262,8 +337,13 @@ impl Identity {
         if watch::mounts() != mounts {
             failures.push("mounts of the host changed".into());
         }
-        let files = fs::read_dir(self.home.path().join("tmp")).into_iter().flatten().flatten();
-        failures.extend(files.map(|file| format!("left in the temporary folder: {}", file.path().display())));
+        let files = fs::read_dir(self.home.path().join("tmp"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        failures.extend(
+            files.map(|file| format!("left in the temporary folder: {}", file.path().display())),
+        );
         failures
     }
 }
@@ -279,13 +359,23 @@ impl Worker {
     fn start(identity: &Identity, traps: &Traps) -> Result<Self, Vec<String>> {
         let home = identity.home.path();
         let mut command = Command::new(home.join("hostile"));
-        command.arg("--worker").arg(&identity.python).current_dir(home).stdin(Stdio::piped()).stdout(Stdio::piped());
-        command.env("TMPDIR", home.join("tmp")).env("HOME", home).env(SECRET_VARIABLE, traps.environment());
+        command
+            .arg("--worker")
+            .arg(&identity.python)
+            .current_dir(home)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        command
+            .env("TMPDIR", home.join("tmp"))
+            .env("HOME", home)
+            .env(SECRET_VARIABLE, traps.environment());
         if let Some(uid) = identity.uid {
             command.uid(uid).gid(uid); // and no supplementary groups: the standard library sees to that
         }
         let failed = |what: &str| vec![format!("the worker does not start: {what}")];
-        let mut process = command.spawn().map_err(|error| failed(&error.to_string()))?;
+        let mut process = command
+            .spawn()
+            .map_err(|error| failed(&error.to_string()))?;
         let (Some(stdin), Some(stdout)) = (process.stdin.take(), process.stdout.take()) else {
             return Err(failed("no pipes"));
         };
@@ -297,9 +387,19 @@ impl Worker {
                 }
             }
         });
-        let worker = Self { process, stdin, answers };
-        let failures = worker.answer(ANSWER_GRACE).map_err(|failure| vec![failure])?;
-        if failures.is_empty() { Ok(worker) } else { Err(failures) }
+        let worker = Self {
+            process,
+            stdin,
+            answers,
+        };
+        let failures = worker
+            .answer(ANSWER_GRACE)
+            .map_err(|failure| vec![failure])?;
+        if failures.is_empty() {
+            Ok(worker)
+        } else {
+            Err(failures)
+        }
     }
 
     fn pid(&self) -> i32 {
@@ -318,13 +418,24 @@ impl Worker {
     }
 
     fn answer(&self, patience: Duration) -> Result<Vec<String>, String> {
-        let line = self.answers.recv_timeout(patience).map_err(|error| match error {
-            RecvTimeoutError::Timeout => format!("no answer from the supervisor within {patience:?}"),
-            RecvTimeoutError::Disconnected => "the supervisor died".to_owned(),
-        })?;
-        let answer: serde_json::Value = serde_json::from_str(&line).map_err(|error| format!("{error}: {line}"))?;
-        let failures = answer["failures"].as_array().ok_or_else(|| format!("no answer: {line}"))?;
-        Ok(failures.iter().map(|failure| failure.as_str().unwrap_or_default().to_owned()).collect())
+        let line = self
+            .answers
+            .recv_timeout(patience)
+            .map_err(|error| match error {
+                RecvTimeoutError::Timeout => {
+                    format!("no answer from the supervisor within {patience:?}")
+                }
+                RecvTimeoutError::Disconnected => "the supervisor died".to_owned(),
+            })?;
+        let answer: serde_json::Value =
+            serde_json::from_str(&line).map_err(|error| format!("{error}: {line}"))?;
+        let failures = answer["failures"]
+            .as_array()
+            .ok_or_else(|| format!("no answer: {line}"))?;
+        Ok(failures
+            .iter()
+            .map(|failure| failure.as_str().unwrap_or_default().to_owned())
+            .collect())
     }
 }
 
@@ -351,7 +462,12 @@ impl Bare {
         let work = home.path().join("work");
         fs::create_dir(&work).map_err(|error| error.to_string())?;
         std::os::unix::fs::chown(&work, uid, uid).map_err(|error| error.to_string())?;
-        Ok(Self { python, uid, home, traps: Traps::set().map_err(|error| error.to_string())? })
+        Ok(Self {
+            python,
+            uid,
+            home,
+            traps: Traps::set().map_err(|error| error.to_string())?,
+        })
     }
 
     fn must_escape(&self, case: &Case) -> Result<(), Failed> {
@@ -372,22 +488,48 @@ impl Bare {
         if last.contains("ESCAPED") {
             return Ok(());
         }
-        Err(format!("without a sandbox it must escape, else it proves nothing; it printed {last:?}").into())
+        Err(format!(
+            "without a sandbox it must escape, else it proves nothing; it printed {last:?}"
+        )
+        .into())
     }
 
-    fn start(&self, case: &Case, source: &[u8], name: &str, before: &str) -> Result<BareRun, Failed> {
-        let file = self.home.path().join(format!("{}-{name}.py", case.name.replace('/', "-")));
+    fn start(
+        &self,
+        case: &Case,
+        source: &[u8],
+        name: &str,
+        before: &str,
+    ) -> Result<BareRun, Failed> {
+        let file = self
+            .home
+            .path()
+            .join(format!("{}-{name}.py", case.name.replace('/', "-")));
         fs::write(&file, source)?;
         // A program that hangs or eats memory must not take the host with it.
         let mut command = Command::new("timeout");
-        command.args(["--signal=KILL", "20", "prlimit", "--as=4294967296", "--cpu=10", "--fsize=67108864"]);
+        command.args([
+            "--signal=KILL",
+            "20",
+            "prlimit",
+            "--as=4294967296",
+            "--cpu=10",
+            "--fsize=67108864",
+        ]);
         command.arg(&self.python).arg(&file);
         for arg in &case.args {
             let arg = replace(arg, b"{host}", self.traps.facts().as_bytes());
-            command.arg(String::from_utf8_lossy(&replace(&arg, b"{before}", before.as_bytes())).as_ref());
+            command.arg(
+                String::from_utf8_lossy(&replace(&arg, b"{before}", before.as_bytes())).as_ref(),
+            );
         }
-        command.current_dir(self.home.path().join("work")).env(SECRET_VARIABLE, self.traps.environment());
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command
+            .current_dir(self.home.path().join("work"))
+            .env(SECRET_VARIABLE, self.traps.environment());
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
         if let Some(uid) = self.uid {
             command.uid(uid).gid(uid);
         }
@@ -417,8 +559,12 @@ impl Drop for BareRun {
 
 /// A temporary folder that every user may enter.
 fn shared_folder() -> Result<TempDir, String> {
-    let folder = tempfile::Builder::new().prefix("codejury-hostile-run-").tempdir().map_err(|error| error.to_string())?;
-    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).map_err(|error| error.to_string())?;
+    let folder = tempfile::Builder::new()
+        .prefix("codejury-hostile-run-")
+        .tempdir()
+        .map_err(|error| error.to_string())?;
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))
+        .map_err(|error| error.to_string())?;
     Ok(folder)
 }
 
@@ -427,20 +573,29 @@ struct Skips(Vec<(String, String, String)>);
 
 impl Skips {
     fn read(file: &Path) -> Result<Self, String> {
-        let text = fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
-        let lines = text.lines().filter(|line| !line.trim().is_empty() && !line.starts_with('#'));
+        let text =
+            fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+        let lines = text
+            .lines()
+            .filter(|line| !line.trim().is_empty() && !line.starts_with('#'));
         let known = lines.map(|line| {
             let mut words = line.split_whitespace();
             let (pattern, need) = (words.next()?.to_owned(), words.next()?.to_owned());
             let fact = words.collect::<Vec<_>>().join(" ");
             (!fact.is_empty()).then_some((pattern, need, fact))
         });
-        known.collect::<Option<Vec<_>>>().map(Self).ok_or_else(|| format!("{}: a line without a fact", file.display()))
+        known
+            .collect::<Option<Vec<_>>>()
+            .map(Self)
+            .ok_or_else(|| format!("{}: a line without a fact", file.display()))
     }
 
     /// A test that shows as ignored if the skip is excused, and fails if not.
     fn skipped(&self, name: String, need: &str, reason: String) -> Trial {
-        let excuse = self.0.iter().find(|(pattern, lacking, _)| lacking == need && matches(pattern, &name));
+        let excuse = self
+            .0
+            .iter()
+            .find(|(pattern, lacking, _)| lacking == need && matches(pattern, &name));
         let message = match excuse {
             Some((_, _, fact)) => format!("skipped: {reason}; excused: {fact}"),
             None => format!("skipped: {reason}; expected-skips has no line that excuses it"),
@@ -457,6 +612,8 @@ impl Skips {
 fn matches(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == name,
-        Some((head, tail)) => name.len() >= head.len() + tail.len() && name.starts_with(head) && name.ends_with(tail),
+        Some((head, tail)) => {
+            name.len() >= head.len() + tail.len() && name.starts_with(head) && name.ends_with(tail)
+        }
     }
 }

@@ -58,13 +58,20 @@ impl Folder {
 
     /// Runs a command line; words are separated by blanks.
     pub fn run(&self, line: &str) -> Ended {
-        end_of(self.command(line.split_whitespace()).spawn().expect("the command starts"))
+        end_of(
+            self.command(line.split_whitespace())
+                .spawn()
+                .expect("the command starts"),
+        )
     }
 
     /// Runs a command line with this on standard input.
     pub fn run_with(&self, line: &str, stdin: &[u8]) -> Ended {
         let mut command = self.command(line.split_whitespace());
-        let mut child = command.stdin(Stdio::piped()).spawn().expect("the command starts");
+        let mut child = command
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("the command starts");
         let written = child.stdin.take().expect("piped").write_all(stdin);
         written.expect("it reads its input");
         end_of(child)
@@ -100,7 +107,10 @@ pub const FILTERS: [(&str, &str); 7] = [
     (r"\d+(\.\d+)? (ms|s)\b", "[TIME]"),
     (r"\d+(\.\d+)? [KM]iB \| setup", "[SIZE] | setup"),
     (r"CPython 3\.\d+\.\d+ \([^)]*\)", "CPython [VERSION]"),
-    (r#""(wall_time_ms|cpu_time_ms|setup_time_ms|judge_time|memory_peak_bytes)":[0-9.e-]+"#, r#""$1":"[N]""#),
+    (
+        r#""(wall_time_ms|cpu_time_ms|setup_time_ms|judge_time|memory_peak_bytes)":[0-9.e-]+"#,
+        r#""$1":"[N]""#,
+    ),
     (r"/tmp/\.tmp[A-Za-z0-9]+", "[FOLDER]"),
     (r"process \d+", "process [PID]"),
 ];
@@ -119,7 +129,10 @@ macro_rules! assert_transcript {
 pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let begun = std::time::Instant::now();
     while !holds() {
-        assert!(begun.elapsed().as_secs() < 60, "waited a minute until {what}");
+        assert!(
+            begun.elapsed().as_secs() < 60,
+            "waited a minute until {what}"
+        );
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
 }

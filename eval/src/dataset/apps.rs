@@ -7,8 +7,13 @@ use super::DatasetSpec;
 use super::cases::{call_test_of_texts, object_or_json, stdio_test, value};
 use crate::fields::{FieldError, Fields, items, read};
 
-pub(super) const COLUMNS: &[&str] =
-    &["id", "problem_id", "question", "starter_code", "input_output"];
+pub(super) const COLUMNS: &[&str] = &[
+    "id",
+    "problem_id",
+    "question",
+    "starter_code",
+    "input_output",
+];
 
 /// What LeetCode gives every solution, and the evaluators of APPS and LiveCodeBench put in front:
 /// such solutions write `List[int]` or `defaultdict(list)` without importing them. Builtins come
@@ -37,7 +42,9 @@ import statistics, itertools, functools, operator, typing, io, sys, json
 pub(super) fn problem(row: &Fields<'_>, spec: &DatasetSpec) -> Result<Problem, FieldError> {
     let id = match row.id("problem_id")? {
         Some(id) => id,
-        None => row.id("id")?.ok_or_else(|| row.error("problem_id", "missing"))?,
+        None => row
+            .id("id")?
+            .ok_or_else(|| row.error("problem_id", "missing"))?,
     };
     let starter_code: String = row.optional("starter_code")?.unwrap_or_default();
     let mut unquoted = String::new();
@@ -57,7 +64,11 @@ pub(super) fn problem(row: &Fields<'_>, spec: &DatasetSpec) -> Result<Problem, F
         compare: None,
         limits: LimitOverrides::default(),
         source_limits: LimitOverrides::default(),
-        references: if spec.references { solutions(row)? } else { Vec::new() },
+        references: if spec.references {
+            solutions(row)?
+        } else {
+            Vec::new()
+        },
     })
 }
 
@@ -79,7 +90,10 @@ fn suite(tests: &Fields<'_>, starter_code: &str) -> Result<Suite, FieldError> {
     let pairs = inputs.into_iter().zip(outputs);
     let Some(entry_point) = tests.optional::<String>("fn_name")? else {
         let tests = pairs.map(|((input_name, input), (output_name, output))| {
-            Ok(stdio_test(text_or_lines(input, &input_name)?, text_or_lines(output, &output_name)?))
+            Ok(stdio_test(
+                text_or_lines(input, &input_name)?,
+                text_or_lines(output, &output_name)?,
+            ))
         });
         return Ok(Suite::Stdio {
             tests: tests.collect::<Result<Vec<StdioTest>, FieldError>>()?,
@@ -105,7 +119,11 @@ fn suite(tests: &Fields<'_>, starter_code: &str) -> Result<Suite, FieldError> {
         })
         .collect::<Result<Vec<CallTest>, FieldError>>()?;
     unwrap_expected(&mut tests, starter_code);
-    Ok(Suite::Call { entry_point, setup: IMPORTS.into(), tests })
+    Ok(Suite::Call {
+        entry_point,
+        setup: IMPORTS.into(),
+        tests,
+    })
 }
 
 /// Many APPS rows wrap each result in a list of one, and APPS' own evaluator accepts it either
@@ -132,13 +150,17 @@ fn text_or_lines(raw: &RawValue, name: &str) -> Result<String, FieldError> {
     if !raw.get().starts_with('[') {
         return read(raw, || name.to_owned());
     }
-    let lines = items(raw, name)?.into_iter().map(|(name, line)| read(line, || name));
+    let lines = items(raw, name)?
+        .into_iter()
+        .map(|(name, line)| read(line, || name));
     Ok(lines.collect::<Result<Vec<String>, _>>()?.join("\n"))
 }
 
 /// Sources as a list of strings or of `{"solution"}` objects, or such a list as JSON in a string.
 fn solutions(row: &Fields<'_>) -> Result<Vec<String>, FieldError> {
-    let Some(raw) = row.raw("solutions") else { return Ok(Vec::new()) };
+    let Some(raw) = row.raw("solutions") else {
+        return Ok(Vec::new());
+    };
     let name = row.name("solutions");
     if raw.get().starts_with('"') {
         let text: String = read(raw, || name.clone())?;
@@ -175,8 +197,13 @@ mod tests {
         ];
         for (expected, starter_code, result) in cases {
             let value = |text: &&str| Value::from_json(text).expect("JSON");
-            let mut tests: Vec<CallTest> =
-                expected.iter().map(|e| CallTest { args: vec![], expected: value(e) }).collect();
+            let mut tests: Vec<CallTest> = expected
+                .iter()
+                .map(|e| CallTest {
+                    args: vec![],
+                    expected: value(e),
+                })
+                .collect();
             unwrap_expected(&mut tests, starter_code);
             let unwrapped: Vec<String> = tests.iter().map(|t| t.expected.to_json()).collect();
             assert_eq!(unwrapped, result, "case: {expected:?}");

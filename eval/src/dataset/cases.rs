@@ -6,7 +6,10 @@ use serde_json::value::RawValue;
 use crate::fields::{FieldError, Fields, read};
 
 pub(super) fn stdio_test(stdin: String, expected: String) -> StdioTest {
-    StdioTest { stdin: stdin.into_bytes().into(), expected: expected.into_bytes().into() }
+    StdioTest {
+        stdin: stdin.into_bytes().into(),
+        expected: expected.into_bytes().into(),
+    }
 }
 
 /// A JSON value, every digit of its integers kept.
@@ -21,9 +24,14 @@ pub(super) fn call_test_of_texts(
     output: &str,
     name: &str,
 ) -> Result<CallTest, FieldError> {
-    let args = input.lines().map(str::trim).filter(|line| !line.is_empty()).map(|line| {
-        Value::from_json(line).map_err(|reason| FieldError::new(name, format!("input: {reason}")))
-    });
+    let args = input
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .map(|line| {
+            Value::from_json(line)
+                .map_err(|reason| FieldError::new(name, format!("input: {reason}")))
+        });
     Ok(CallTest {
         args: args.collect::<Result<_, _>>()?,
         expected: Value::from_json(output.trim())
@@ -40,7 +48,9 @@ pub(super) fn object_or_json<'a>(
     field: &str,
     unquoted: &'a mut String,
 ) -> Result<Option<Fields<'a>>, FieldError> {
-    let Some(raw) = row.raw(field) else { return Ok(None) };
+    let Some(raw) = row.raw(field) else {
+        return Ok(None);
+    };
     let text = if raw.get().starts_with('"') {
         *unquoted = read(raw, || row.name(field))?;
         if unquoted.trim().is_empty() {

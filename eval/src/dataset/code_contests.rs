@@ -29,8 +29,15 @@ pub(super) const COLUMNS: &[&str] = &[
 ];
 
 /// `source` as the number that parquet holds.
-const SOURCES: [&str; 7] =
-    ["Unknown", "CodeChef", "Codeforces", "HackerEarth", "CodeJam", "AtCoder", "Aizu"];
+const SOURCES: [&str; 7] = [
+    "Unknown",
+    "CodeChef",
+    "Codeforces",
+    "HackerEarth",
+    "CodeJam",
+    "AtCoder",
+    "Aizu",
+];
 
 /// `language` as the number that parquet holds.
 const PYTHON3: u64 = 3;
@@ -50,7 +57,11 @@ pub(super) fn problem(row: &Fields<'_>, spec: &DatasetSpec) -> Result<Problem, F
         compare: Some(Compare::CodeContests),
         limits: LimitOverrides::default(),
         source_limits: source_limits(row)?,
-        references: if spec.references { python3_solutions(row)? } else { Vec::new() },
+        references: if spec.references {
+            python3_solutions(row)?
+        } else {
+            Vec::new()
+        },
     })
 }
 
@@ -90,7 +101,11 @@ fn source_name(row: &Fields<'_>) -> Result<String, FieldError> {
 
 fn all_tests(row: &Fields<'_>, selection: TestSelection) -> Result<Vec<StdioTest>, FieldError> {
     let mut tests = Vec::new();
-    let parts = [TestSelection::Public, TestSelection::Private, TestSelection::Generated];
+    let parts = [
+        TestSelection::Public,
+        TestSelection::Private,
+        TestSelection::Generated,
+    ];
     for part in parts {
         if selection.includes(part) {
             read_tests(row, &format!("{}_tests", part.as_str()), &mut tests)?;
@@ -98,8 +113,10 @@ fn all_tests(row: &Fields<'_>, selection: TestSelection) -> Result<Vec<StdioTest
     }
     if row.has("tests") {
         if selection != TestSelection::All {
-            let reason =
-                format!("the row does not say which of its tests are {}", selection.as_str());
+            let reason = format!(
+                "the row does not say which of its tests are {}",
+                selection.as_str()
+            );
             return Err(row.error("tests", reason));
         }
         read_tests(row, "tests", &mut tests)?;
@@ -115,13 +132,20 @@ fn all_tests(row: &Fields<'_>, selection: TestSelection) -> Result<Vec<StdioTest
 }
 
 fn read_tests(row: &Fields<'_>, field: &str, tests: &mut Vec<StdioTest>) -> Result<(), FieldError> {
-    let Some(pairs) = row.object(field)? else { return Ok(()) };
+    let Some(pairs) = row.object(field)? else {
+        return Ok(());
+    };
     let (inputs, outputs) = (pairs.texts("input")?, pairs.texts("output")?);
     if inputs.len() != outputs.len() {
         let reason = format!("{} inputs but {} outputs", inputs.len(), outputs.len());
         return Err(row.error(field, reason));
     }
-    tests.extend(inputs.into_iter().zip(outputs).map(|(input, output)| stdio_test(input, output)));
+    tests.extend(
+        inputs
+            .into_iter()
+            .zip(outputs)
+            .map(|(input, output)| stdio_test(input, output)),
+    );
     Ok(())
 }
 
@@ -142,7 +166,11 @@ fn source_limits(row: &Fields<'_>) -> Result<LimitOverrides, FieldError> {
     if let Some(limit) = row.object("time_limit")? {
         let seconds: u64 = limit.optional("seconds")?.unwrap_or(0);
         let nanos: u64 = limit.optional("nanos")?.unwrap_or(0);
-        wall_time_ms = Some(seconds.saturating_mul(1000).saturating_add(nanos.div_ceil(1_000_000)));
+        wall_time_ms = Some(
+            seconds
+                .saturating_mul(1000)
+                .saturating_add(nanos.div_ceil(1_000_000)),
+        );
     }
     let memory_bytes: Option<u64> = row.optional("memory_limit_bytes")?;
     Ok(LimitOverrides {
@@ -156,7 +184,9 @@ fn source_limits(row: &Fields<'_>) -> Result<LimitOverrides, FieldError> {
 /// `solutions` as two parallel lists, as parquet has them, or as a list of objects.
 fn python3_solutions(row: &Fields<'_>) -> Result<Vec<String>, FieldError> {
     let mut references = Vec::new();
-    let Some(raw) = row.raw("solutions") else { return Ok(references) };
+    let Some(raw) = row.raw("solutions") else {
+        return Ok(references);
+    };
     if raw.get().starts_with('[') {
         for (name, item) in row.items("solutions")? {
             let solution = Fields::parse_at(item.get(), name)?;
@@ -168,7 +198,11 @@ fn python3_solutions(row: &Fields<'_>) -> Result<Vec<String>, FieldError> {
         let languages = solutions.items("language")?;
         let sources = solutions.items("solution")?;
         if languages.len() != sources.len() {
-            let reason = format!("{} languages but {} sources", languages.len(), sources.len());
+            let reason = format!(
+                "{} languages but {} sources",
+                languages.len(),
+                sources.len()
+            );
             return Err(row.error("solutions", reason));
         }
         for ((name, language), (source_name, source)) in languages.into_iter().zip(sources) {

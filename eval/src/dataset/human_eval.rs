@@ -8,12 +8,20 @@ use crate::fields::{FieldError, Fields};
 /// What a bare number of an id stands under.
 const PREFIX: &str = "HumanEval";
 
-pub(super) const COLUMNS: &[&str] =
-    &["task_id", "prompt", "test", "entry_point", "base_input", "plus_input"];
+pub(super) const COLUMNS: &[&str] = &[
+    "task_id",
+    "prompt",
+    "test",
+    "entry_point",
+    "base_input",
+    "plus_input",
+];
 
 pub(super) fn problem(row: &Fields<'_>, spec: &DatasetSpec) -> Result<Problem, FieldError> {
     refuse_raw_inputs(row)?;
-    let id = row.id("task_id")?.ok_or_else(|| row.error("task_id", "missing"))?;
+    let id = row
+        .id("task_id")?
+        .ok_or_else(|| row.error("task_id", "missing"))?;
     let prompt: String = row.required("prompt")?;
     let entry_point: String = row.required("entry_point")?;
     let test: String = row.required("test")?;
@@ -33,7 +41,11 @@ pub(super) fn problem(row: &Fields<'_>, spec: &DatasetSpec) -> Result<Problem, F
         problem_id: id.under(PREFIX),
         dataset: String::new(),
         prompt,
-        suite: Suite::Check { calls_check: calls_check(&test), entry_point, test },
+        suite: Suite::Check {
+            calls_check: calls_check(&test),
+            entry_point,
+            test,
+        },
         compare: None,
         limits: LimitOverrides::default(),
         source_limits: LimitOverrides::default(),
@@ -75,7 +87,10 @@ mod tests {
     #[test]
     fn tells_a_test_that_runs_by_itself() {
         let cases = [
-            ("def check(candidate):\n    assert candidate(1) == 2\n", false),
+            (
+                "def check(candidate):\n    assert candidate(1) == 2\n",
+                false,
+            ),
             ("\ndef check(f):\n    assert f(1) == 2\n\ncheck(f)", true),
             ("def check(f):\n    check(f)\n", false),
             ("for i in [1]:\n    assert f(i) == i\n", true),

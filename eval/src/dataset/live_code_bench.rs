@@ -29,7 +29,10 @@ pub(super) const COLUMNS: &[&str] = &[
 const MAX_UNPACKED_BYTES: u64 = 2 * 1024 * 1024 * 1024;
 
 pub(super) fn problem(row: &Fields<'_>, spec: &DatasetSpec) -> Result<Problem, FieldError> {
-    let id = row.id("question_id")?.ok_or_else(|| row.error("question_id", "missing"))?.plain();
+    let id = row
+        .id("question_id")?
+        .ok_or_else(|| row.error("question_id", "missing"))?
+        .plain();
     let platform: Option<String> = row.optional("platform")?;
     let mut tests = Tests::default();
     let parts = [
@@ -52,9 +55,12 @@ pub(super) fn problem(row: &Fields<'_>, spec: &DatasetSpec) -> Result<Problem, F
             let reason = "both stdin and functional test cases in one row";
             return Err(row.error("public_test_cases", reason));
         }
-        (false, true) => {
-            Suite::Stdio { tests: tests.stdio, checker: None, input_file: None, output_file: None }
-        }
+        (false, true) => Suite::Stdio {
+            tests: tests.stdio,
+            checker: None,
+            input_file: None,
+            output_file: None,
+        },
         (true, false) => Suite::Call {
             entry_point: match &metadata {
                 Some(metadata) => metadata.required("func_name")?,
@@ -111,7 +117,9 @@ impl Tests {
 
 /// The tests of a field as JSON text, unpacked if they are packed; empty if there are none.
 pub(super) fn tests_as_json(row: &Fields<'_>, field: &str) -> Result<String, FieldError> {
-    let Some(raw) = row.raw(field) else { return Ok(String::new()) };
+    let Some(raw) = row.raw(field) else {
+        return Ok(String::new());
+    };
     if !raw.get().starts_with('"') {
         return Ok(raw.get().to_owned());
     }

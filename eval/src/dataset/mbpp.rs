@@ -25,7 +25,10 @@ pub(super) const COLUMNS: &[&str] = &[
 
 pub(super) fn problem(row: &Fields<'_>, spec: &DatasetSpec) -> Result<Problem, FieldError> {
     human_eval::refuse_raw_inputs(row)?;
-    let id = row.id("task_id")?.ok_or_else(|| row.error("task_id", "missing"))?.under(PREFIX);
+    let id = row
+        .id("task_id")?
+        .ok_or_else(|| row.error("task_id", "missing"))?
+        .under(PREFIX);
     let text: String = match row.optional("text")? {
         Some(text) => text,
         None => row.required("prompt")?,
@@ -47,7 +50,10 @@ pub(super) fn problem(row: &Fields<'_>, spec: &DatasetSpec) -> Result<Problem, F
         compare: None,
         limits: LimitOverrides::default(),
         source_limits: LimitOverrides::default(),
-        references: code.into_iter().filter(|code| !code.trim().is_empty()).collect(),
+        references: code
+            .into_iter()
+            .filter(|code| !code.trim().is_empty())
+            .collect(),
     })
 }
 
@@ -86,9 +92,20 @@ fn plus_suite(
     // The prompt of a `check` problem is the head of the program, so the words become a docstring.
     // EvalPlus shows models the same: the task and its first assert.
     let words = [text].into_iter().chain(tests.first().map(String::as_str));
-    let words = words.collect::<Vec<_>>().join("\n").replace('\\', "\\\\").replace('"', "\\\"");
+    let words = words
+        .collect::<Vec<_>>()
+        .join("\n")
+        .replace('\\', "\\\\")
+        .replace('"', "\\\"");
     let prompt = format!("\"\"\"\n{words}\n\"\"\"\n");
-    Ok((prompt, Suite::Check { calls_check: human_eval::calls_check(&test), entry_point, test }))
+    Ok((
+        prompt,
+        Suite::Check {
+            calls_check: human_eval::calls_check(&test),
+            entry_point,
+            test,
+        },
+    ))
 }
 
 /// The function that an assert calls first, among those that the reference defines.
@@ -122,12 +139,19 @@ mod tests {
         let code = "import re\ndef helper(x):\n    return x\ndef sum_list (a):\n    return a\r\n";
         let cases = [
             ("assert sum_list([1]) == [1]", Some("sum_list")),
-            ("assert set(sum_list([1])) == set(helper(1))", Some("sum_list")),
+            (
+                "assert set(sum_list([1])) == set(helper(1))",
+                Some("sum_list"),
+            ),
             ("assert my_helper(1) == 1", None),
             ("assert other(1)", None),
         ];
         for (test, expected) in cases {
-            assert_eq!(tested_function(code, test).as_deref(), expected, "case: {test}");
+            assert_eq!(
+                tested_function(code, test).as_deref(),
+                expected,
+                "case: {test}"
+            );
         }
     }
 }

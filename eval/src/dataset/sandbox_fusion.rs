@@ -27,18 +27,42 @@ pub(super) fn problem(row: &Fields<'_>, spec: &DatasetSpec) -> Result<Problem, F
         let suite = Suite::Asserts {
             setup: labels.optional("test_setup_code")?.unwrap_or_default(),
             imports: Vec::new(),
-            entry_point: reference.as_ref().and_then(|code| mbpp::tested_function(code, first)),
+            entry_point: reference
+                .as_ref()
+                .and_then(|code| mbpp::tested_function(code, first)),
             tests,
         };
-        (id.under(mbpp::PREFIX), suite, None, reference.into_iter().collect())
+        (
+            id.under(mbpp::PREFIX),
+            suite,
+            None,
+            reference.into_iter().collect(),
+        )
     } else if let Some(entry_point) = labels.optional::<String>("entry_point")? {
         let test: String = row.required("test")?;
-        let references = reference.into_iter().map(|body| format!("{prompt}{body}")).collect();
+        let references = reference
+            .into_iter()
+            .map(|body| format!("{prompt}{body}"))
+            .collect();
         let calls_check = human_eval::calls_check(&test);
-        (id.plain(), Suite::Check { entry_point, test, calls_check }, None, references)
+        (
+            id.plain(),
+            Suite::Check {
+                entry_point,
+                test,
+                calls_check,
+            },
+            None,
+            references,
+        )
     } else {
         let tests = stdio_tests(row)?;
-        let suite = Suite::Stdio { tests, checker: None, input_file: None, output_file: None };
+        let suite = Suite::Stdio {
+            tests,
+            checker: None,
+            input_file: None,
+            output_file: None,
+        };
         let references = reference.into_iter().collect();
         (id.plain(), suite, Some(Compare::CodeContests), references)
     };
@@ -67,7 +91,10 @@ fn stdio_tests(row: &Fields<'_>) -> Result<Vec<StdioTest>, FieldError> {
             Some(object) => object.required::<String>(stream),
             None => Err(test.error(field, "missing")),
         };
-        tests.push(stdio_test(side("input", "stdin")?, side("output", "stdout")?));
+        tests.push(stdio_test(
+            side("input", "stdin")?,
+            side("output", "stdout")?,
+        ));
     }
     if tests.is_empty() {
         return Err(row.error("test", "no test cases"));

@@ -30,7 +30,13 @@ enum Shape {
 impl JsonRows {
     /// Skips a byte order mark and blanks, and looks whether an array begins.
     pub(super) fn new(file: Arc<Path>, input: Box<dyn BufRead + Send>) -> Result<Self, EvalError> {
-        let mut rows = Self { file, input, offset: 0, line: 1, shape: Shape::Lines };
+        let mut rows = Self {
+            file,
+            input,
+            offset: 0,
+            line: 1,
+            shape: Shape::Lines,
+        };
         let starts_with_bom = rows.fill()?.starts_with(b"\xef\xbb\xbf");
         if starts_with_bom {
             rows.consume(3);
@@ -53,8 +59,10 @@ impl JsonRows {
         loop {
             let (offset, line) = (self.offset, self.line);
             let mut bytes = Vec::new();
-            let read =
-                self.input.read_until(b'\n', &mut bytes).map_err(EvalError::read(&self.file))?;
+            let read = self
+                .input
+                .read_until(b'\n', &mut bytes)
+                .map_err(EvalError::read(&self.file))?;
             if read == 0 {
                 return Ok(None);
             }
@@ -80,9 +88,15 @@ impl JsonRows {
             self.consume(1);
             byte = self.next_visible_byte()?;
         } else if done > 0 && byte.is_some() {
-            return Err(self.bad(Position::Line(self.line), "expected `,` or `]` between elements"));
+            return Err(self.bad(
+                Position::Line(self.line),
+                "expected `,` or `]` between elements",
+            ));
         }
-        let at = Position::Element { number: done + 1, line: self.line };
+        let at = Position::Element {
+            number: done + 1,
+            line: self.line,
+        };
         match byte {
             Some(b'{') => {}
             Some(_) => return Err(self.bad(at, "expected an object")),
@@ -143,12 +157,22 @@ impl JsonRows {
     }
 
     fn row(&self, bytes: Vec<u8>, offset: u64, at: Position) -> Result<RowText, EvalError> {
-        let place = Place { file: Arc::clone(&self.file), at };
+        let place = Place {
+            file: Arc::clone(&self.file),
+            at,
+        };
         match String::from_utf8(bytes) {
-            Ok(text) => Ok(RowText { place, text, offset }),
+            Ok(text) => Ok(RowText {
+                place,
+                text,
+                offset,
+            }),
             Err(error) => {
                 let valid = error.utf8_error().valid_up_to();
-                Err(EvalError::BadRow { place, reason: format!("not UTF-8 (byte {})", valid + 1) })
+                Err(EvalError::BadRow {
+                    place,
+                    reason: format!("not UTF-8 (byte {})", valid + 1),
+                })
             }
         }
     }
@@ -160,7 +184,10 @@ impl JsonRows {
             if chunk.is_empty() {
                 return Ok(None);
             }
-            let blanks = chunk.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+            let blanks = chunk
+                .iter()
+                .take_while(|byte| byte.is_ascii_whitespace())
+                .count();
             let visible = chunk.get(blanks).copied();
             self.consume(blanks);
             if visible.is_some() {
@@ -185,8 +212,14 @@ impl JsonRows {
     }
 
     fn bad(&self, at: Position, reason: &str) -> EvalError {
-        let place = Place { file: Arc::clone(&self.file), at };
-        EvalError::BadRow { place, reason: reason.into() }
+        let place = Place {
+            file: Arc::clone(&self.file),
+            at,
+        };
+        EvalError::BadRow {
+            place,
+            reason: reason.into(),
+        }
     }
 }
 

@@ -37,22 +37,37 @@ impl ParquetRows {
         let builder = guarded(&file, || {
             ParquetRecordBatchReaderBuilder::try_new_with_options(input, options)
         })?;
-        let column_names: Vec<String> =
-            builder.schema().fields().iter().map(|field| field.name().clone()).collect();
+        let column_names: Vec<String> = builder
+            .schema()
+            .fields()
+            .iter()
+            .map(|field| field.name().clone())
+            .collect();
         let wanted = (0..column_names.len()).filter(|&index| columns(&column_names[index]));
         let mask = ProjectionMask::roots(builder.parquet_schema(), wanted);
         // One row at a time: a row of CodeContests can be a hundred megabytes.
         let builder = builder.with_projection(mask).with_batch_size(1);
         let reader = guarded(&file, || builder.build())?;
-        Ok(Self { file, column_names, reader, done: 0 })
+        Ok(Self {
+            file,
+            column_names,
+            reader,
+            done: 0,
+        })
     }
 
     pub(super) fn first_place(&self) -> Place {
-        Place { file: Arc::clone(&self.file), at: Position::Row(1) }
+        Place {
+            file: Arc::clone(&self.file),
+            at: Position::Row(1),
+        }
     }
 
     pub(super) fn next_row(&mut self) -> Result<Option<RowText>, EvalError> {
-        let place = Place { file: Arc::clone(&self.file), at: Position::Row(self.done + 1) };
+        let place = Place {
+            file: Arc::clone(&self.file),
+            at: Position::Row(self.done + 1),
+        };
         let batch = guarded(&self.file, || self.reader.next().transpose())?;
         let Some(batch) = batch else { return Ok(None) };
         self.done += 1;
@@ -66,7 +81,11 @@ impl ParquetRows {
         text.push(b'}');
         let text =
             String::from_utf8(text).map_err(|error| EvalError::parquet(&self.file, error))?;
-        Ok(Some(RowText { place, text, offset: 0 }))
+        Ok(Some(RowText {
+            place,
+            text,
+            offset: 0,
+        }))
     }
 }
 
@@ -79,7 +98,10 @@ fn guarded<T, E: Into<Box<dyn std::error::Error + Send + Sync>>>(
 ) -> Result<T, EvalError> {
     match panic::catch_unwind(AssertUnwindSafe(decode)) {
         Ok(result) => result.map_err(|error| EvalError::parquet(file, error)),
-        Err(_) => Err(EvalError::parquet(file, "the file is corrupt (its decoder panicked)")),
+        Err(_) => Err(EvalError::parquet(
+            file,
+            "the file is corrupt (its decoder panicked)",
+        )),
     }
 }
 
@@ -100,7 +122,13 @@ fn write_text(text: &str, out: &mut Vec<u8>) {
 fn write_value(array: &dyn Array, index: usize, out: &mut Vec<u8>) -> Result<(), String> {
     macro_rules! number {
         ($kind:ty) => {
-            out.extend_from_slice(array.as_primitive::<$kind>().value(index).to_string().as_bytes())
+            out.extend_from_slice(
+                array
+                    .as_primitive::<$kind>()
+                    .value(index)
+                    .to_string()
+                    .as_bytes(),
+            )
         };
     }
     if array.is_null(index) {
@@ -127,9 +155,13 @@ fn write_value(array: &dyn Array, index: usize, out: &mut Vec<u8>) -> Result<(),
         DataType::UInt16 => number!(types::UInt16Type),
         DataType::UInt32 => number!(types::UInt32Type),
         DataType::UInt64 => number!(types::UInt64Type),
-        DataType::Float32 => {
-            write_float(array.as_primitive::<types::Float32Type>().value(index).into(), out)
-        }
+        DataType::Float32 => write_float(
+            array
+                .as_primitive::<types::Float32Type>()
+                .value(index)
+                .into(),
+            out,
+        ),
         DataType::Float64 => {
             write_float(array.as_primitive::<types::Float64Type>().value(index), out)
         }

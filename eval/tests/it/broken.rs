@@ -26,13 +26,21 @@ fn every_broken_row_names_file_line_and_field() {
     let apps = |io: &str| format!(r#"{{"problem_id":1,"question":"q","input_output":{io}}}"#);
     let cases: Vec<(&str, String, &str)> = vec![
         // The text.
-        ("no JSON", "nonsense".into(), "FILE, line 1: not valid JSON: expected ident (column 2)"),
+        (
+            "no JSON",
+            "nonsense".into(),
+            "FILE, line 1: not valid JSON: expected ident (column 2)",
+        ),
         (
             "cut row",
             format!("{NATIVE}\n{}", &NATIVE[..20]),
             "FILE, line 2: not valid JSON: EOF while parsing a string (column 20)",
         ),
-        ("no object", format!("{NATIVE}\n3"), "FILE, line 2: expected an object, found a number"),
+        (
+            "no object",
+            format!("{NATIVE}\n3"),
+            "FILE, line 2: expected an object, found a number",
+        ),
         (
             "blank lines count",
             format!("{NATIVE}\n\n\n[]"),
@@ -53,7 +61,11 @@ fn every_broken_row_names_file_line_and_field() {
             format!("[{NATIVE}\n{OTHER}]"),
             "FILE, line 2: expected `,` or `]` between elements",
         ),
-        ("array of numbers", "[1, 2]".into(), "FILE, element 1 (line 1): expected an object"),
+        (
+            "array of numbers",
+            "[1, 2]".into(),
+            "FILE, element 1 (line 1): expected an object",
+        ),
         (
             "text after the array",
             format!("[{NATIVE}]\n]"),
@@ -80,7 +92,11 @@ fn every_broken_row_names_file_line_and_field() {
             r#"{"problem_id":"a","kind":"stdio","tests":[]}"#.into(),
             "FILE, line 1, field `tests`: a problem needs at least one test case",
         ),
-        ("blank id", NATIVE.replace("\"a\"", "\" \""), "FILE, line 1, field `problem_id`: blank"),
+        (
+            "blank id",
+            NATIVE.replace("\"a\"", "\" \""),
+            "FILE, line 1, field `problem_id`: blank",
+        ),
         (
             "repeated id",
             format!("{NATIVE}\n{}\n{NATIVE}", NATIVE.replace("\"a\"", "\"b\"")),
@@ -125,7 +141,11 @@ fn every_broken_row_names_file_line_and_field() {
             MBPP.replace(r#"["assert f() is None"]"#, "[]"),
             "FILE, line 1, field `test_list`: no test cases",
         ),
-        ("no text", MBPP.replace("\"text\"", "\"t\""), "FILE, line 1, field `prompt`: missing"),
+        (
+            "no text",
+            MBPP.replace("\"text\"", "\"t\""),
+            "FILE, line 1, field `prompt`: missing",
+        ),
         (
             "asserts in a string",
             MBPP.replace(r#"["assert f() is None"]"#, "\"assert\""),
@@ -159,11 +179,18 @@ fn every_broken_row_names_file_line_and_field() {
         ),
         (
             "unknown source",
-            contests(r#""source":2,"cf_contest_id":76"#, r#""source":9,"cf_contest_id":0"#),
+            contests(
+                r#""source":2,"cf_contest_id":76"#,
+                r#""source":9,"cf_contest_id":0"#,
+            ),
             "FILE, line 1, field `source`: unknown source 9; known: 0 to 6",
         ),
         // APPS.
-        ("apps, no tests", apps("\"\""), "FILE, line 1, field `input_output`: no test cases"),
+        (
+            "apps, no tests",
+            apps("\"\""),
+            "FILE, line 1, field `input_output`: no test cases",
+        ),
         (
             "apps, empty",
             apps(r#""{\"inputs\":[],\"outputs\":[]}""#),
@@ -197,7 +224,11 @@ fn every_broken_row_names_file_line_and_field() {
             lcb("\"AAAA\""),
             "FILE, line 1, field `private_test_cases`: base64, but no zlib inside (corrupt deflate stream)",
         ),
-        ("lcb, no tests", lcb("\"\""), "FILE, line 1, field `public_test_cases`: no test cases"),
+        (
+            "lcb, no tests",
+            lcb("\"\""),
+            "FILE, line 1, field `public_test_cases`: no test cases",
+        ),
         (
             "lcb, no name",
             lcb(r#""[{\"input\":\"1\",\"output\":\"2\",\"testtype\":\"functional\"}]""#),
@@ -259,7 +290,11 @@ fn every_broken_file_is_one_clear_error() {
             packed[..packed.len() - 6].to_vec(),
             "cannot read FILE: the gzip data is truncated or corrupt",
         ),
-        ("corrupt gzip", flipped, "cannot read FILE: the gzip data is truncated or corrupt"),
+        (
+            "corrupt gzip",
+            flipped,
+            "cannot read FILE: the gzip data is truncated or corrupt",
+        ),
         (
             "text after gzip",
             [gzip(rows.as_bytes()), b"more".to_vec()].concat(),
@@ -270,14 +305,26 @@ fn every_broken_file_is_one_clear_error() {
             zstd_packed[..zstd_packed.len() / 2].to_vec(),
             "cannot read FILE: the zstd data is truncated or corrupt",
         ),
-        ("corrupt zstd", zstd_flipped, "cannot read FILE: the zstd data is truncated or corrupt"),
-        ("no UTF-8", b"{\"problem_id\":\"\xff\"}".to_vec(), "FILE, line 1: not UTF-8 (byte 16)"),
+        (
+            "corrupt zstd",
+            zstd_flipped,
+            "cannot read FILE: the zstd data is truncated or corrupt",
+        ),
+        (
+            "no UTF-8",
+            b"{\"problem_id\":\"\xff\"}".to_vec(),
+            "FILE, line 1: not UTF-8 (byte 16)",
+        ),
         (
             "no UTF-8 later",
             [rows.as_bytes(), b"{\"a\":\"\xe9\"}"].concat(),
             "FILE, line 2: not UTF-8 (byte 7)",
         ),
-        ("cut parquet", b"PAR1....".to_vec(), "cannot read FILE as parquet: "),
+        (
+            "cut parquet",
+            b"PAR1....".to_vec(),
+            "cannot read FILE as parquet: ",
+        ),
         (
             "not parquet",
             b"PAR1 and then no such thing at all, PAR0".to_vec(),
@@ -287,7 +334,10 @@ fn every_broken_file_is_one_clear_error() {
     let folder = folder();
     for (name, content, expected) in cases {
         let path = file(&folder, "data", content);
-        let spec = DatasetSpec { format: Some(Format::Native), ..DatasetSpec::new(&path) };
+        let spec = DatasetSpec {
+            format: Some(Format::Native),
+            ..DatasetSpec::new(&path)
+        };
         let error = outcome(spec).expect_err(name);
         let error = error.replace(&path.display().to_string(), "FILE");
         assert!(error.starts_with(expected), "case: {name}: {error}");
@@ -299,7 +349,11 @@ fn every_broken_file_is_one_clear_error() {
 #[test]
 fn good_rows_before_a_bad_one_are_no_excuse() {
     let folder = folder();
-    let path = file(&folder, "x.jsonl", format!("{NATIVE}\n{{\"problem_id\":\"b\"}}\n"));
+    let path = file(
+        &folder,
+        "x.jsonl",
+        format!("{NATIVE}\n{{\"problem_id\":\"b\"}}\n"),
+    );
     let dataset = eval::Dataset::open(DatasetSpec::new(&path)).expect("opens");
     let items: Vec<bool> = dataset.problems().map(|problem| problem.is_ok()).collect();
     assert_eq!(items, [true, false]);
@@ -312,8 +366,14 @@ fn files_come_in_many_wrappings() {
     let cases: Vec<(&str, Vec<u8>)> = vec![
         ("lines", lines.clone().into_bytes()),
         ("no last line break", lines.trim_end().as_bytes().to_vec()),
-        ("CRLF and blank lines", format!("\r\n{NATIVE}\r\n\r\n{second}\r\n").into_bytes()),
-        ("byte order mark", [b"\xef\xbb\xbf", lines.as_bytes()].concat()),
+        (
+            "CRLF and blank lines",
+            format!("\r\n{NATIVE}\r\n\r\n{second}\r\n").into_bytes(),
+        ),
+        (
+            "byte order mark",
+            [b"\xef\xbb\xbf", lines.as_bytes()].concat(),
+        ),
         ("array", format!("[{NATIVE},{second}]").into_bytes()),
         (
             "pretty array",
@@ -322,13 +382,26 @@ fn files_come_in_many_wrappings() {
         ("gzip", gzip(lines.as_bytes())),
         (
             "two gzip members",
-            [gzip(NATIVE.as_bytes()), gzip(b"\n"), gzip(second.as_bytes())].concat(),
+            [
+                gzip(NATIVE.as_bytes()),
+                gzip(b"\n"),
+                gzip(second.as_bytes()),
+            ]
+            .concat(),
         ),
-        ("gzip of an array", gzip(format!("[{NATIVE},{second}]").as_bytes())),
+        (
+            "gzip of an array",
+            gzip(format!("[{NATIVE},{second}]").as_bytes()),
+        ),
         ("zstd", zstd(lines.as_bytes())),
         (
             "two zstd frames",
-            [zstd(NATIVE.as_bytes()), zstd(b"\n"), zstd(second.as_bytes())].concat(),
+            [
+                zstd(NATIVE.as_bytes()),
+                zstd(b"\n"),
+                zstd(second.as_bytes()),
+            ]
+            .concat(),
         ),
     ];
     let folder = folder();
@@ -342,10 +415,20 @@ fn files_come_in_many_wrappings() {
 fn several_files_are_one_dataset() {
     let folder = folder();
     let first = file(&folder, "one.jsonl", NATIVE);
-    let second = file(&folder, "two.jsonl.gz", gzip(NATIVE.replace("\"a\"", "\"b\"").as_bytes()));
-    let spec = DatasetSpec { files: vec![first.clone(), second.clone()], ..DatasetSpec::default() };
+    let second = file(
+        &folder,
+        "two.jsonl.gz",
+        gzip(NATIVE.replace("\"a\"", "\"b\"").as_bytes()),
+    );
+    let spec = DatasetSpec {
+        files: vec![first.clone(), second.clone()],
+        ..DatasetSpec::default()
+    };
     assert_eq!(outcome(spec), Ok(2));
-    let spec = DatasetSpec { files: vec![first.clone(), first.clone()], ..DatasetSpec::default() };
+    let spec = DatasetSpec {
+        files: vec![first.clone(), first.clone()],
+        ..DatasetSpec::default()
+    };
     let error = outcome(spec).expect_err("repeated");
     let name = first.display();
     assert_eq!(
@@ -360,15 +443,28 @@ fn names_are_derived_from_rows_and_files() {
         |dataset: &str| NATIVE.replace("\"kind\"", &format!("\"dataset\":\"{dataset}\",\"kind\""));
     let cases = [
         ("My Suite-2.jsonl", NATIVE.to_owned(), None, "my_suite_2"),
-        ("x.jsonl", with("codecontests_valid"), None, "codecontests_valid"),
+        (
+            "x.jsonl",
+            with("codecontests_valid"),
+            None,
+            "codecontests_valid",
+        ),
         ("x.jsonl", with("a"), Some("Valid/Big"), "valid_big"),
-        ("test-00000-of-00001-9c49eeff30aacaa8.jsonl", NATIVE.to_owned(), None, "test"),
+        (
+            "test-00000-of-00001-9c49eeff30aacaa8.jsonl",
+            NATIVE.to_owned(),
+            None,
+            "test",
+        ),
         ("---.jsonl", NATIVE.to_owned(), None, "dataset"),
     ];
     let folder = folder();
     for (name, content, slug, expected) in cases {
         let path = file(&folder, name, content);
-        let spec = DatasetSpec { slug: slug.map(str::to_owned), ..DatasetSpec::new(&path) };
+        let spec = DatasetSpec {
+            slug: slug.map(str::to_owned),
+            ..DatasetSpec::new(&path)
+        };
         let dataset = eval::Dataset::open(spec).expect("opens");
         assert_eq!(dataset.slug(), expected, "case: {name}");
         let problem = dataset.problems().next().expect("a row").expect("good");

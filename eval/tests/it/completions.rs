@@ -24,7 +24,9 @@ fn answers(content: impl AsRef<[u8]>, id: &str, kind: &str) -> Vec<Answer> {
     let folder = folder();
     let path = file(&folder, "c.jsonl", content);
     let completions = Completions::open(&path).unwrap_or_else(|error| panic!("{}", chain(error)));
-    completions.answers(&problem(id, kind), ExtractRule::Auto).expect("texts")
+    completions
+        .answers(&problem(id, kind), ExtractRule::Auto)
+        .expect("texts")
 }
 
 fn text(source: &SubmissionSource) -> String {
@@ -54,7 +56,14 @@ fn rows_become_submissions() {
             "a\n",
             Some("fenced"),
         ),
-        ("source", "stdio", r#"{"problem_id":"p/1","source":"```a"}"#, program, "```a", None),
+        (
+            "source",
+            "stdio",
+            r#"{"problem_id":"p/1","source":"```a"}"#,
+            program,
+            "```a",
+            None,
+        ),
         (
             "source in base64",
             "stdio",
@@ -63,7 +72,14 @@ fn rows_become_submissions() {
             "a\u{fffd}",
             None,
         ),
-        ("blank source", "stdio", r#"{"problem_id":"p/1","source":""}"#, program, "", None),
+        (
+            "blank source",
+            "stdio",
+            r#"{"problem_id":"p/1","source":""}"#,
+            program,
+            "",
+            None,
+        ),
         (
             "blank completion",
             "stdio",
@@ -132,7 +148,11 @@ fn rows_become_submissions() {
     for (name, kind, row, form, source, mode) in cases {
         let answers = answers(row, "p/1", kind);
         let submission = &answers[0].submission;
-        assert!(form(&submission.source), "case: {name}: {:?}", submission.source);
+        assert!(
+            form(&submission.source),
+            "case: {name}: {:?}",
+            submission.source
+        );
         assert_eq!(text(&submission.source), source, "case: {name}");
         assert_eq!(submission.extraction, mode, "case: {name}");
         assert_eq!(submission.sample, 0, "case: {name}");
@@ -160,7 +180,10 @@ fn a_completion_that_the_server_did_not_give() {
     let row = r#"{"problem_id":"p","sample":0,"completion":null,"error":"context_length"}"#;
     let answers = answers(row, "p", "stdio");
     let reason = "context_length".to_owned();
-    assert_eq!(answers[0].submission.source, SubmissionSource::Missing { reason });
+    assert_eq!(
+        answers[0].submission.source,
+        SubmissionSource::Missing { reason }
+    );
 }
 
 #[test]
@@ -180,9 +203,17 @@ fn what_is_known_of_the_generation_is_kept() {
         let row = format!(r#"{{"problem_id":"p","completion":"a",{fields}}}"#);
         let answer = &answers(row, "p", "stdio")[0];
         let generation = answer.generation;
-        assert_eq!((generation.tokens, generation.time), (tokens, time), "row: {fields}");
+        assert_eq!(
+            (generation.tokens, generation.time),
+            (tokens, time),
+            "row: {fields}"
+        );
         assert_eq!(generation.truncated, truncated, "row: {fields}");
-        assert_eq!(answer.submission.truncated, truncated == Some(true), "row: {fields}");
+        assert_eq!(
+            answer.submission.truncated,
+            truncated == Some(true),
+            "row: {fields}"
+        );
     }
 }
 
@@ -199,8 +230,13 @@ fn samples_are_numbered_and_sorted() {
         .iter()
         .map(|answer| (answer.submission.sample, text(&answer.submission.source)))
         .collect();
-    let expected = [(0, "first"), (1, "second"), (3, "fourth row"), (7, "seventh")]
-        .map(|(i, t)| (i, t.into()));
+    let expected = [
+        (0, "first"),
+        (1, "second"),
+        (3, "fourth row"),
+        (7, "seventh"),
+    ]
+    .map(|(i, t)| (i, t.into()));
     assert_eq!(samples, expected);
 }
 
@@ -225,8 +261,9 @@ fn any_wrapping_gives_the_same_texts() {
         let path = file(&folder, "c", content);
         let completions = Completions::open(&path).expect("opens");
         assert_eq!(completions.count(), Some(500), "case: {name}");
-        let answers =
-            completions.answers(&problem("3", "stdio"), ExtractRule::Auto).expect("texts");
+        let answers = completions
+            .answers(&problem("3", "stdio"), ExtractRule::Auto)
+            .expect("texts");
         let texts: Vec<String> = answers.iter().map(|a| text(&a.submission.source)).collect();
         let expected: Vec<String> = (0..50).map(|i| format!("text é {}", i * 10 + 3)).collect();
         assert_eq!(texts, expected, "case: {name}");
@@ -237,7 +274,10 @@ fn any_wrapping_gives_the_same_texts() {
 fn a_pipe_is_read_once() {
     let folder = folder();
     let path = folder.path().join("pipe");
-    let made = std::process::Command::new("mkfifo").arg(&path).status().expect("mkfifo");
+    let made = std::process::Command::new("mkfifo")
+        .arg(&path)
+        .status()
+        .expect("mkfifo");
     assert!(made.success());
     let writer = std::thread::spawn({
         let path = path.clone();
@@ -245,7 +285,9 @@ fn a_pipe_is_read_once() {
     });
     let completions = Completions::open(&path).expect("opens");
     writer.join().expect("no panic").expect("written");
-    let answers = completions.answers(&problem("p", "stdio"), ExtractRule::Auto).expect("texts");
+    let answers = completions
+        .answers(&problem("p", "stdio"), ExtractRule::Auto)
+        .expect("texts");
     assert_eq!(text(&answers[0].submission.source), "a");
 }
 
@@ -349,13 +391,24 @@ fn broken_rows_name_line_and_field() {
     for (name, content, expected) in cases {
         let path = file(&folder, "c.jsonl", content);
         let error = chain(Completions::open(&path).expect_err(name));
-        assert_eq!(error.replace(&path.display().to_string(), "FILE"), expected, "case: {name}");
+        assert_eq!(
+            error.replace(&path.display().to_string(), "FILE"),
+            expected,
+            "case: {name}"
+        );
     }
-    let path = file(&folder, "c.jsonl", b"{\"problem_id\":\"p\",\"completion\":\"\xff\"}");
+    let path = file(
+        &folder,
+        "c.jsonl",
+        b"{\"problem_id\":\"p\",\"completion\":\"\xff\"}",
+    );
     let error = chain(Completions::open(&path).expect_err("no UTF-8"));
     assert!(error.ends_with("line 1: not UTF-8 (byte 33)"), "{error}");
     let error = chain(Completions::open(Path::new("/no/such/file")).expect_err("none"));
-    assert_eq!(error, "cannot read /no/such/file: No such file or directory (os error 2)");
+    assert_eq!(
+        error,
+        "cannot read /no/such/file: No such file or directory (os error 2)"
+    );
 }
 
 #[test]
@@ -363,9 +416,14 @@ fn a_file_that_changes_meanwhile_is_noticed() {
     let folder = folder();
     let path = file(&folder, "c.jsonl", r#"{"problem_id":"p","completion":"a"}"#);
     let completions = Completions::open(&path).expect("opens");
-    file(&folder, "c.jsonl", r#"{"problem_id":"p", }"#.to_owned() + &" ".repeat(40));
-    let error =
-        completions.answers(&problem("p", "stdio"), ExtractRule::Auto).expect_err("changed");
+    file(
+        &folder,
+        "c.jsonl",
+        r#"{"problem_id":"p", }"#.to_owned() + &" ".repeat(40),
+    );
+    let error = completions
+        .answers(&problem("p", "stdio"), ExtractRule::Auto)
+        .expect_err("changed");
     assert!(chain(error).ends_with("line 1: the file has changed since it was indexed"));
 }
 
@@ -375,9 +433,14 @@ fn references_answer_their_own_problems() {
     let with = problem("p", "check");
     assert_eq!(completions.count_for(&with), 1);
     assert_eq!(completions.count_for(&problem("p", "stdio")), 0);
-    let answers = completions.answers(&with, ExtractRule::Auto).expect("texts");
+    let answers = completions
+        .answers(&with, ExtractRule::Auto)
+        .expect("texts");
     assert_eq!(text(&answers[0].submission.source), "def f():\n    pass\n");
-    assert!(matches!(answers[0].submission.source, SubmissionSource::Program(_)));
+    assert!(matches!(
+        answers[0].submission.source,
+        SubmissionSource::Program(_)
+    ));
     assert_eq!(answers[0].submission.extraction, None);
 }
 
@@ -393,10 +456,13 @@ fn the_bundled_completions_answer_the_bundled_problems() {
 
 #[test]
 fn real_samples() {
-    let Some(path) = shared("humaneval/example_samples.jsonl") else { return };
+    let Some(path) = shared("humaneval/example_samples.jsonl") else {
+        return;
+    };
     let completions = Completions::open(&path).expect("opens");
-    let answers =
-        completions.answers(&problem("test/0", "check"), ExtractRule::Auto).expect("texts");
+    let answers = completions
+        .answers(&problem("test/0", "check"), ExtractRule::Auto)
+        .expect("texts");
     assert_eq!(answers.len(), 6);
     assert_eq!(answers[5].submission.sample, 5);
     assert!(text(&answers[0].submission.source).starts_with("    import subprocess\n"));

@@ -7,8 +7,13 @@ use crate::support::{chain, file, folder, open, problems, shared, verdict_row};
 
 #[test]
 fn listings_count() {
-    let Some(path) = shared("codecontests/apps_coderl.jsonl") else { return };
-    let listing = Dataset::open(DatasetSpec::new(&path)).expect("opens").listing().expect("rows");
+    let Some(path) = shared("codecontests/apps_coderl.jsonl") else {
+        return;
+    };
+    let listing = Dataset::open(DatasetSpec::new(&path))
+        .expect("opens")
+        .listing()
+        .expect("rows");
     let json = serde_json::to_value(&listing).expect("JSON");
     let expected = serde_json::json!({
         "slug": "apps_coderl", "format": "apps", "problems": 5, "test_cases": 14,
@@ -32,7 +37,11 @@ fn an_import_is_the_same_dataset_in_our_rows() {
         let count = dataset.import(&imported).expect("imports");
         assert_eq!(count as usize, problems(&path).len(), "file: {name}");
         assert_eq!(problems(&imported), problems(&path), "file: {name}");
-        assert_eq!(open(&imported).expect("opens").slug(), dataset.slug(), "file: {name}");
+        assert_eq!(
+            open(&imported).expect("opens").slug(),
+            dataset.slug(),
+            "file: {name}"
+        );
     }
 }
 
@@ -46,14 +55,23 @@ fn an_import_that_fails_leaves_nothing_new() {
     let error = chain(dataset.import(&out).expect_err("a repeated id"));
     assert!(error.contains("problem \"a\" was already read"), "{error}");
     assert_eq!(std::fs::read_to_string(&out).expect("reading"), "old");
-    assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 2);
-    let error = chain(dataset.import(&folder.path().join("no/such/out")).expect_err("no folder"));
+    assert_eq!(
+        std::fs::read_dir(folder.path()).expect("a folder").count(),
+        2
+    );
+    let error = chain(
+        dataset
+            .import(&folder.path().join("no/such/out"))
+            .expect_err("no folder"),
+    );
     assert!(error.starts_with("cannot write "), "{error}");
 }
 
 #[test]
 fn every_reference_becomes_a_submission() {
-    let Some(path) = shared("codecontests/atcoder_condefects_lcb.jsonl.gz") else { return };
+    let Some(path) = shared("codecontests/atcoder_condefects_lcb.jsonl.gz") else {
+        return;
+    };
     let dataset = Dataset::open(DatasetSpec::new(&path)).expect("opens");
     let without = std::cell::RefCell::new(Vec::new());
     let submissions: Vec<_> = dataset
@@ -63,7 +81,10 @@ fn every_reference_becomes_a_submission() {
     assert_eq!(submissions.len(), 527);
     assert!(without.borrow().contains(&"atcoder/abc301_c".to_owned()));
     assert_eq!(
-        (submissions[3].problem.problem_id.as_str(), submissions[3].sample),
+        (
+            submissions[3].problem.problem_id.as_str(),
+            submissions[3].sample
+        ),
         ("atcoder/abc301_a", 3)
     );
 }
@@ -82,6 +103,9 @@ fn a_check_reports_what_fails() {
     assert_eq!(report.failing[0].problem_id, "b");
     assert_eq!(report.failing[0].error_type, ErrorType::Timeout);
     assert!(!report.holds());
-    let report = CheckReport { without_reference: vec!["c".into()], ..CheckReport::default() };
+    let report = CheckReport {
+        without_reference: vec!["c".into()],
+        ..CheckReport::default()
+    };
     assert!(!report.holds());
 }

@@ -137,27 +137,49 @@ pub(crate) fn contest_batch(rows: &[Contest]) -> RecordBatch {
         translated.append_value(false);
     }
     let noise = |row: &Contest| vec![(2, format!("int main() {{}} // {}", row.name))];
-    let incorrect: Vec<Contest> =
-        rows.iter().map(|row| Contest { solutions: noise(row), ..row.clone() }).collect();
+    let incorrect: Vec<Contest> = rows
+        .iter()
+        .map(|row| Contest {
+            solutions: noise(row),
+            ..row.clone()
+        })
+        .collect();
     RecordBatch::try_from_iter(vec![
         ("name", strings(rows, |row| row.name.clone())),
-        ("description", strings(rows, |row| format!("What is {}?", row.name))),
+        (
+            "description",
+            strings(rows, |row| format!("What is {}?", row.name)),
+        ),
         ("public_tests", tests_column(rows, |row| &row.public)),
         ("private_tests", tests_column(rows, |row| &row.private)),
         ("generated_tests", tests_column(rows, |row| &row.generated)),
         ("source", integers(rows, |row| row.source)),
         ("difficulty", integers(rows, |_| 8)),
         ("solutions", solutions_column(rows, |row| &row.solutions)),
-        ("incorrect_solutions", solutions_column(&incorrect, |row| &row.solutions)),
-        ("cf_contest_id", integers(rows, |row| row.cf.as_ref().map_or(0, |cf| cf.0))),
-        ("cf_index", strings(rows, |row| row.cf.as_ref().map_or(String::new(), |cf| cf.1.clone()))),
+        (
+            "incorrect_solutions",
+            solutions_column(&incorrect, |row| &row.solutions),
+        ),
+        (
+            "cf_contest_id",
+            integers(rows, |row| row.cf.as_ref().map_or(0, |cf| cf.0)),
+        ),
+        (
+            "cf_index",
+            strings(rows, |row| {
+                row.cf.as_ref().map_or(String::new(), |cf| cf.1.clone())
+            }),
+        ),
         ("cf_points", Arc::new(points.finish())),
         ("cf_rating", Arc::new(rating.finish())),
         ("cf_tags", Arc::new(tags.finish())),
         ("is_description_translated", Arc::new(translated.finish())),
         ("untranslated_description", strings(rows, |_| String::new())),
         ("time_limit", Arc::new(time_limit.finish())),
-        ("memory_limit_bytes", integers(rows, |row| row.memory_limit_bytes)),
+        (
+            "memory_limit_bytes",
+            integers(rows, |row| row.memory_limit_bytes),
+        ),
         ("input_file", strings(rows, |row| row.input_file.clone())),
         ("output_file", strings(rows, |_| String::new())),
     ])
@@ -194,7 +216,11 @@ fn sample_rows() -> Vec<Contest> {
             public: vec![pair("1\n", "1\n"), pair("é\u{1}\"\\", "")],
             private: vec![pair("2\n", "2\n")],
             generated: vec![pair("3\n", "3\n"), pair("4\n", "4\n")],
-            solutions: vec![(2, "c++".into()), (3, "print(1)".into()), (1, "print 1".into())],
+            solutions: vec![
+                (2, "c++".into()),
+                (3, "print(1)".into()),
+                (1, "print 1".into()),
+            ],
             cf: Some((1575, "G".into())),
             source: 2,
             time_limit: Some((2, 500_000_001)),
@@ -213,16 +239,28 @@ fn sample_rows() -> Vec<Contest> {
 #[test]
 fn code_contests_columns() {
     let folder = folder();
-    for packing in
-        [Compression::UNCOMPRESSED, Compression::SNAPPY, Compression::ZSTD(Default::default())]
-    {
+    for packing in [
+        Compression::UNCOMPRESSED,
+        Compression::SNAPPY,
+        Compression::ZSTD(Default::default()),
+    ] {
         let path = folder.path().join("valid-00000-of-00001.parquet");
         write(&path, &[contest_batch(&sample_rows())], 100, packing);
-        let dataset = Dataset::open(DatasetSpec::new(&path)).expect("opens").with_references();
-        assert_eq!((dataset.format(), dataset.slug()), (Format::CodeContests, "valid"));
-        let problems: Vec<_> = dataset.problems().collect::<Result<_, _>>().expect("good rows");
+        let dataset = Dataset::open(DatasetSpec::new(&path))
+            .expect("opens")
+            .with_references();
+        assert_eq!(
+            (dataset.format(), dataset.slug()),
+            (Format::CodeContests, "valid")
+        );
+        let problems: Vec<_> = dataset
+            .problems()
+            .collect::<Result<_, _>>()
+            .expect("good rows");
         assert_eq!(problems.len(), 2);
-        let [first, second] = &problems[..] else { unreachable!() };
+        let [first, second] = &problems[..] else {
+            unreachable!()
+        };
         assert_eq!(first.problem_id, "Codeforces/1575/G");
         assert_eq!(second.problem_id, "Aizu/p00001 List of Top 3 Hills");
         assert_eq!(first.prompt, "What is 1575_G. GCD Festival?");
@@ -234,8 +272,18 @@ fn code_contests_columns() {
         assert_eq!(first.source_limits.wall_time_ms, Some(2501));
         assert_eq!(first.source_limits.memory_bytes, Some(256_000_000));
         assert_eq!(second.source_limits, LimitOverrides::default());
-        let Suite::Stdio { input_file, output_file, .. } = &first.suite else { unreachable!() };
-        assert_eq!((input_file.as_deref(), output_file.as_deref()), (Some("input.txt"), None));
+        let Suite::Stdio {
+            input_file,
+            output_file,
+            ..
+        } = &first.suite
+        else {
+            unreachable!()
+        };
+        assert_eq!(
+            (input_file.as_deref(), output_file.as_deref()),
+            (Some("input.txt"), None)
+        );
     }
 }
 
@@ -243,7 +291,12 @@ fn code_contests_columns() {
 fn tests_can_be_narrowed() {
     let folder = folder();
     let path = folder.path().join("x.parquet");
-    write(&path, &[contest_batch(&sample_rows()[..1])], 100, Compression::SNAPPY);
+    write(
+        &path,
+        &[contest_batch(&sample_rows()[..1])],
+        100,
+        Compression::SNAPPY,
+    );
     let cases = [
         (TestSelection::All, 5),
         (TestSelection::Public, 2),
@@ -251,15 +304,32 @@ fn tests_can_be_narrowed() {
         (TestSelection::Generated, 2),
     ];
     for (tests, count) in cases {
-        let spec = DatasetSpec { tests, ..DatasetSpec::new(&path) };
-        let problems: Vec<_> =
-            Dataset::open(spec).expect("opens").problems().collect::<Result<_, _>>().expect("rows");
+        let spec = DatasetSpec {
+            tests,
+            ..DatasetSpec::new(&path)
+        };
+        let problems: Vec<_> = Dataset::open(spec)
+            .expect("opens")
+            .problems()
+            .collect::<Result<_, _>>()
+            .expect("rows");
         assert_eq!(test_cases(&problems), count, "tests: {tests:?}");
     }
-    write(&path, &[contest_batch(&sample_rows())], 100, Compression::SNAPPY);
-    let spec = DatasetSpec { tests: TestSelection::Public, ..DatasetSpec::new(&path) };
+    write(
+        &path,
+        &[contest_batch(&sample_rows())],
+        100,
+        Compression::SNAPPY,
+    );
+    let spec = DatasetSpec {
+        tests: TestSelection::Public,
+        ..DatasetSpec::new(&path)
+    };
     let error = outcome(spec).expect_err("the second has no public tests");
-    assert!(error.ends_with("x.parquet, row 2, field `public_tests`: no test cases"), "{error}");
+    assert!(
+        error.ends_with("x.parquet, row 2, field `public_tests`: no test cases"),
+        "{error}"
+    );
 }
 
 #[test]
@@ -276,8 +346,16 @@ fn row_groups_of_any_size_give_the_same_problems() {
     let mut seen = Vec::new();
     for (name, rows_per_group) in [("many", 1), ("few", 7), ("one", 1000)] {
         let path = folder.path().join(format!("{name}.parquet"));
-        write(&path, &[contest_batch(&rows[1..])], rows_per_group, Compression::SNAPPY);
-        let spec = DatasetSpec { slug: Some("d".into()), ..DatasetSpec::new(&path) };
+        write(
+            &path,
+            &[contest_batch(&rows[1..])],
+            rows_per_group,
+            Compression::SNAPPY,
+        );
+        let spec = DatasetSpec {
+            slug: Some("d".into()),
+            ..DatasetSpec::new(&path)
+        };
         let problems: Result<Vec<_>, _> = Dataset::open(spec).expect("opens").problems().collect();
         seen.push(problems.expect("good rows"));
     }
@@ -288,7 +366,9 @@ fn row_groups_of_any_size_give_the_same_problems() {
 /// The real rows at hand, as parquet with the real columns, give what their JSON gives.
 #[test]
 fn real_rows_as_parquet() {
-    let Some(path) = shared("codecontests/codecontests_python3.jsonl.gz") else { return };
+    let Some(path) = shared("codecontests/codecontests_python3.jsonl.gz") else {
+        return;
+    };
     let json = crate::support::problems(&path);
     let rows: Vec<Contest> = json
         .iter()
@@ -296,14 +376,23 @@ fn real_rows_as_parquet() {
         .map(|(problem, number)| Contest {
             cf: Some((number, "A".into())),
             generated: stdio(problem),
-            solutions: problem.references.iter().map(|source| (3, source.clone())).collect(),
+            solutions: problem
+                .references
+                .iter()
+                .map(|source| (3, source.clone()))
+                .collect(),
             source: 2,
             ..Contest::default()
         })
         .collect();
     let folder = folder();
     let path = folder.path().join("x.parquet");
-    write(&path, &[contest_batch(&rows)], 50, Compression::ZSTD(Default::default()));
+    write(
+        &path,
+        &[contest_batch(&rows)],
+        50,
+        Compression::ZSTD(Default::default()),
+    );
     let problems = crate::support::problems(&path);
     assert_eq!((problems.len(), test_cases(&problems)), (204, 10_478));
     for (problem, original) in problems.iter().zip(&json) {
@@ -335,21 +424,40 @@ fn mbpp_columns() {
         ("code", Arc::clone(&code)),
         ("test_list", Arc::clone(&tests)),
         ("test_setup_code", setup),
-        ("challenge_test_list", Arc::new(imports.finish()) as ArrayRef),
+        (
+            "challenge_test_list",
+            Arc::new(imports.finish()) as ArrayRef,
+        ),
     ];
-    write(&path, &[RecordBatch::try_from_iter(columns).expect("a batch")], 10, Compression::SNAPPY);
+    write(
+        &path,
+        &[RecordBatch::try_from_iter(columns).expect("a batch")],
+        10,
+        Compression::SNAPPY,
+    );
     let problems = crate::support::problems(&path);
     assert_eq!(problems[0].problem_id, "MBPP/11");
-    let Suite::Asserts { setup, entry_point, tests: asserts, .. } = &problems[1].suite else {
+    let Suite::Asserts {
+        setup,
+        entry_point,
+        tests: asserts,
+        ..
+    } = &problems[1].suite
+    else {
         panic!("{:?}", problems[1].suite)
     };
-    assert_eq!((setup.as_str(), entry_point.as_deref()), ("x = 1", Some("f")));
+    assert_eq!(
+        (setup.as_str(), entry_point.as_deref()),
+        ("x = 1", Some("f"))
+    );
     assert_eq!(asserts, &["assert f(1) == 1"]);
 
     // MBPP+ has a script in `test`.
     let path = folder.path().join("plus.parquet");
-    let script: ArrayRef =
-        Arc::new(StringArray::from(vec!["for i in [1]:\n    assert f(i) == i"; 2]));
+    let script: ArrayRef = Arc::new(StringArray::from(vec![
+        "for i in [1]:\n    assert f(i) == i";
+        2
+    ]));
     let columns = vec![
         ("task_id", ids),
         ("code", code),
@@ -357,37 +465,66 @@ fn mbpp_columns() {
         ("test_list", tests),
         ("test", script),
     ];
-    write(&path, &[RecordBatch::try_from_iter(columns).expect("a batch")], 10, Compression::SNAPPY);
+    write(
+        &path,
+        &[RecordBatch::try_from_iter(columns).expect("a batch")],
+        10,
+        Compression::SNAPPY,
+    );
     let problems = crate::support::problems(&path);
-    let Suite::Check { entry_point, calls_check, .. } = &problems[0].suite else {
+    let Suite::Check {
+        entry_point,
+        calls_check,
+        ..
+    } = &problems[0].suite
+    else {
         panic!("{:?}", problems[0].suite)
     };
     assert_eq!((entry_point.as_str(), *calls_check), ("f", true));
     // The words become a docstring, so that the prompt is the head of a program.
-    assert_eq!(problems[0].prompt, "\"\"\"\nsay \\\"f\\\" \\\\ twice\nassert f(1) == 1\n\"\"\"\n");
+    assert_eq!(
+        problems[0].prompt,
+        "\"\"\"\nsay \\\"f\\\" \\\\ twice\nassert f(1) == 1\n\"\"\"\n"
+    );
 }
 
 #[test]
 fn broken_parquet() {
     let folder = folder();
     let path = folder.path().join("x.parquet");
-    write(&path, &[contest_batch(&sample_rows())], 100, Compression::SNAPPY);
+    write(
+        &path,
+        &[contest_batch(&sample_rows())],
+        100,
+        Compression::SNAPPY,
+    );
     let bytes = std::fs::read(&path).expect("reading");
     std::fs::write(&path, &bytes[..bytes.len() / 2]).expect("writing");
     let error = outcome(DatasetSpec::new(&path)).expect_err("cut");
-    assert!(error.starts_with(&format!("cannot read {} as parquet: ", path.display())), "{error}");
+    assert!(
+        error.starts_with(&format!("cannot read {} as parquet: ", path.display())),
+        "{error}"
+    );
 
     // Corrupt pages: the footer is fine, so only reading the rows shows it.
     let mut corrupt = bytes.clone();
     corrupt[4..400].fill(0xa5);
     std::fs::write(&path, &corrupt).expect("writing");
     let error = outcome(DatasetSpec::new(&path)).expect_err("corrupt");
-    assert!(error.starts_with(&format!("cannot read {} as parquet: ", path.display())), "{error}");
+    assert!(
+        error.starts_with(&format!("cannot read {} as parquet: ", path.display())),
+        "{error}"
+    );
 
     // A missing column, and one of a type that no row has.
     let names: ArrayRef = Arc::new(StringArray::from(vec!["a"]));
     let columns = vec![("name", Arc::clone(&names)), ("public_tests", names)];
-    write(&path, &[RecordBatch::try_from_iter(columns).expect("a batch")], 10, Compression::SNAPPY);
+    write(
+        &path,
+        &[RecordBatch::try_from_iter(columns).expect("a batch")],
+        10,
+        Compression::SNAPPY,
+    );
     let error = outcome(DatasetSpec::new(&path)).expect_err("a string");
     assert!(
         error.ends_with(
@@ -398,9 +535,17 @@ fn broken_parquet() {
     let bytes: ArrayRef = Arc::new(BinaryArray::from(vec![&b"\xff\xfe"[..]]));
     let one: ArrayRef = Arc::new(StringArray::from(vec!["a"]));
     let columns = vec![("name", bytes), ("public_tests", one)];
-    write(&path, &[RecordBatch::try_from_iter(columns).expect("a batch")], 10, Compression::SNAPPY);
+    write(
+        &path,
+        &[RecordBatch::try_from_iter(columns).expect("a batch")],
+        10,
+        Compression::SNAPPY,
+    );
     let error = outcome(DatasetSpec::new(&path)).expect_err("no text");
-    assert!(error.ends_with("x.parquet, row 1, field `name`: not UTF-8"), "{error}");
+    assert!(
+        error.ends_with("x.parquet, row 1, field `name`: not UTF-8"),
+        "{error}"
+    );
 }
 
 /// Bytes changed anywhere: an error or rows, but no panic, and no allocation of what a length says.
@@ -409,11 +554,18 @@ fn mangled_parquet_is_at_worst_an_error() {
     const ROUNDS: u32 = 1000;
     let folder = folder();
     let path = folder.path().join("x.parquet");
-    write(&path, &[contest_batch(&sample_rows())], 100, Compression::SNAPPY);
+    write(
+        &path,
+        &[contest_batch(&sample_rows())],
+        100,
+        Compression::SNAPPY,
+    );
     let bytes = std::fs::read(&path).expect("reading");
     let mut seed = 1_u64;
     let mut random = || {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        seed = seed
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (seed >> 33) as usize
     };
     let mut refused = 0;
@@ -425,7 +577,11 @@ fn mangled_parquet_is_at_worst_an_error() {
         }
         std::fs::write(&path, &mangled).expect("writing");
         let format = Some(Format::CodeContests);
-        let spec = DatasetSpec { format, references: true, ..DatasetSpec::new(&path) };
+        let spec = DatasetSpec {
+            format,
+            references: true,
+            ..DatasetSpec::new(&path)
+        };
         refused += u32::from(outcome(spec).is_err());
     }
     assert!(refused > ROUNDS / 2, "{refused} of {ROUNDS}");

@@ -27,7 +27,11 @@ fn ids() -> Vec<String> {
 }
 
 fn lines(path: &Path) -> Vec<String> {
-    std::fs::read_to_string(path).expect("reading").lines().map(str::to_owned).collect()
+    std::fs::read_to_string(path)
+        .expect("reading")
+        .lines()
+        .map(str::to_owned)
+        .collect()
 }
 
 #[test]
@@ -48,9 +52,16 @@ fn verdicts_end_in_dataset_order() {
         [("b", 0), ("b", 1), ("a", 0), ("a", 1), ("c", 0)].map(|(id, s)| row(id, s, "success"));
     assert_eq!(lines(&path), expected);
     use std::os::unix::fs::PermissionsExt as _;
-    let mode = std::fs::metadata(&path).expect("there").permissions().mode();
+    let mode = std::fs::metadata(&path)
+        .expect("there")
+        .permissions()
+        .mode();
     assert_eq!(mode & 0o400, 0o400);
-    assert_ne!(mode & 0o044, 0, "others may read results, as far as the umask lets them");
+    assert_ne!(
+        mode & 0o044,
+        0,
+        "others may read results, as far as the umask lets them"
+    );
 }
 
 #[test]
@@ -70,7 +81,10 @@ fn a_run_goes_on_where_it_was_killed() {
     let results = start(folder.path(), Start::Resume).expect("opens again");
     let mut log = results.verdicts("d", &ids()).expect("opens");
     assert_eq!(std::fs::read_to_string(&path).expect("reading"), whole);
-    assert_eq!(log.recorded("a", 0).expect("read"), Some(row("a", 0, "success")));
+    assert_eq!(
+        log.recorded("a", 0).expect("read"),
+        Some(row("a", 0, "success"))
+    );
     // Our own failure is tried again, and the new verdict replaces the old one.
     assert_eq!(log.recorded("b", 0).expect("read"), None);
     assert_eq!(log.recorded("c", 0).expect("read"), None);
@@ -79,14 +93,21 @@ fn a_run_goes_on_where_it_was_killed() {
     log.append(&row("b", 0, "timeout")).expect("written");
     log.append(&row("c", 0, "success")).expect("written");
     let ordered: Vec<String> = log.in_order().collect::<Result<_, _>>().expect("read");
-    let expected = [row("b", 0, "timeout"), row("a", 0, "success"), row("c", 0, "success")];
+    let expected = [
+        row("b", 0, "timeout"),
+        row("a", 0, "success"),
+        row("c", 0, "success"),
+    ];
     assert_eq!(ordered, expected);
     log.finish().expect("finished");
     assert_eq!(lines(&path), expected);
 
     // A finished file is also a file to go on from.
     let log = results.verdicts("d", &ids()).expect("opens");
-    assert_eq!(log.recorded("c", 0).expect("read"), Some(row("c", 0, "success")));
+    assert_eq!(
+        log.recorded("c", 0).expect("read"),
+        Some(row("c", 0, "success"))
+    );
 }
 
 #[test]
@@ -94,7 +115,11 @@ fn a_file_cut_anywhere_loses_at_most_one_row() {
     let folder = folder();
     let results = start(folder.path(), Start::Resume).expect("opens");
     let path = folder.path().join("verdicts/d.jsonl");
-    let rows = [row("a", 0, "success"), row("b", 0, "timeout"), row("c", 0, "success")];
+    let rows = [
+        row("a", 0, "success"),
+        row("b", 0, "timeout"),
+        row("c", 0, "success"),
+    ];
     let whole = rows.join("\n") + "\n";
     for cut in 0..=whole.len() {
         std::fs::write(&path, &whole[..cut]).expect("writing");
@@ -138,7 +163,10 @@ fn rows_that_do_not_belong_are_named() {
     std::fs::write(&path, "").expect("writing");
     let mut log = results.verdicts("d", &ids()).expect("opens");
     let error = chain(log.append(&row("x", 0, "success")).expect_err("refused"));
-    assert!(error.ends_with("the dataset has no problem \"x\""), "{error}");
+    assert!(
+        error.ends_with("the dataset has no problem \"x\""),
+        "{error}"
+    );
     assert!(log.is_empty());
 }
 
@@ -146,8 +174,11 @@ fn rows_that_do_not_belong_are_named() {
 fn other_settings_are_named_or_discarded() {
     let folder = folder();
     drop(start(folder.path(), Start::Resume).expect("opens"));
-    std::fs::write(folder.path().join("verdicts/d.jsonl"), row("a", 0, "success") + "\n")
-        .expect("writing");
+    std::fs::write(
+        folder.path().join("verdicts/d.jsonl"),
+        row("a", 0, "success") + "\n",
+    )
+    .expect("writing");
     let name = folder.path().display();
 
     let mut other = settings(2000);
@@ -179,7 +210,10 @@ fn other_settings_are_named_or_discarded() {
 
     std::fs::remove_file(folder.path().join("run.json")).expect("removed");
     let error = chain(start(folder.path(), Start::Resume).expect_err("unexplained"));
-    assert!(error.starts_with(&format!("{name} holds verdicts but no run.json")), "{error}");
+    assert!(
+        error.starts_with(&format!("{name} holds verdicts but no run.json")),
+        "{error}"
+    );
 }
 
 #[test]
@@ -188,7 +222,10 @@ fn a_folder_belongs_to_one_process() {
     let results = start(folder.path(), Start::Resume).expect("opens");
     let error = chain(start(folder.path(), Start::Fresh).expect_err("in use"));
     let (name, pid) = (folder.path().display(), std::process::id());
-    assert_eq!(error, format!("{name} is in use by another codejury (process {pid})"));
+    assert_eq!(
+        error,
+        format!("{name} is in use by another codejury (process {pid})")
+    );
     drop(results);
     start(folder.path(), Start::Resume).expect("free again");
 }
@@ -211,7 +248,9 @@ fn summaries_are_written_whole() {
     let mut tally = Tally::new("d");
     for (id, error_type) in [("a", "success"), ("b", "wrong_answer"), ("c", "api_error")] {
         let verdict = Verdict::from_row(&row(id, 0, error_type)).expect("a verdict");
-        tally.add(&verdict, Generation::default()).expect("no duplicate");
+        tally
+            .add(&verdict, Generation::default())
+            .expect("no duplicate");
     }
     let summary: DatasetSummary = tally.summary(&MetricSettings::default(), None);
     let datasets = BTreeMap::from([("d".to_owned(), summary.clone())]);
@@ -230,13 +269,21 @@ fn summaries_are_written_whole() {
     assert_eq!(metrics["eval/d/exec_success_rate_judged"], 1.0);
     assert_eq!(metrics["eval/d/pass@1"], 1.0 / 3.0);
     assert_eq!(metrics["eval/d/avg_gen_tokens"], Value::Null);
-    assert!(metrics.as_object().expect("flat").values().all(|v| !v.is_object() && !v.is_array()));
+    assert!(
+        metrics
+            .as_object()
+            .expect("flat")
+            .values()
+            .all(|v| !v.is_object() && !v.is_array())
+    );
 
     let value = read("summary.json");
     assert_eq!(value["datasets"]["d"]["exec_success_rate"], 2.0 / 3.0);
     assert_eq!(value["datasets"]["d"]["error_distribution"]["api_error"], 1);
     assert_eq!(
-        value["datasets"]["d"]["ci95"]["exec_success_rate"].as_array().map(Vec::len),
+        value["datasets"]["d"]["ci95"]["exec_success_rate"]
+            .as_array()
+            .map(Vec::len),
         Some(2)
     );
     let again = Summary::read(&folder.path().join("summary.json")).expect("reads back");
@@ -244,8 +291,23 @@ fn summaries_are_written_whole() {
 
     let mut names: Vec<String> = std::fs::read_dir(folder.path())
         .expect("a folder")
-        .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into())
+        .map(|entry| {
+            entry
+                .expect("an entry")
+                .file_name()
+                .to_string_lossy()
+                .into()
+        })
         .collect();
     names.sort();
-    assert_eq!(names, [".lock", "metrics.json", "run.json", "summary.json", "verdicts"]);
+    assert_eq!(
+        names,
+        [
+            ".lock",
+            "metrics.json",
+            "run.json",
+            "summary.json",
+            "verdicts"
+        ]
+    );
 }

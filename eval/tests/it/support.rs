@@ -45,16 +45,26 @@ pub(crate) fn zstd(content: &[u8]) -> Vec<u8> {
 }
 
 pub(crate) fn open(path: &Path) -> Result<Dataset, EvalError> {
-    Dataset::open(DatasetSpec { references: true, ..DatasetSpec::new(path) })
+    Dataset::open(DatasetSpec {
+        references: true,
+        ..DatasetSpec::new(path)
+    })
 }
 
 pub(crate) fn problems(path: &Path) -> Vec<Problem> {
-    open(path).expect("opens").problems().collect::<Result<_, _>>().expect("good rows")
+    open(path)
+        .expect("opens")
+        .problems()
+        .collect::<Result<_, _>>()
+        .expect("good rows")
 }
 
 /// What a whole dataset comes to: the error with its causes, or how many problems it has.
 pub(crate) fn outcome(spec: DatasetSpec) -> Result<usize, String> {
-    Dataset::open(spec).and_then(|dataset| dataset.ids()).map(|ids| ids.len()).map_err(chain)
+    Dataset::open(spec)
+        .and_then(|dataset| dataset.ids())
+        .map(|ids| ids.len())
+        .map_err(chain)
 }
 
 /// An error with its causes, as the command line prints them.
@@ -69,15 +79,19 @@ pub(crate) fn chain(error: EvalError) -> String {
 }
 
 pub(crate) fn test_cases(problems: &[Problem]) -> usize {
-    problems.iter().map(|problem| problem.suite.test_count()).sum()
+    problems
+        .iter()
+        .map(|problem| problem.suite.test_count())
+        .sum()
 }
 
 pub(crate) fn stdio(problem: &Problem) -> Vec<(String, String)> {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("UTF-8");
     match &problem.suite {
-        Suite::Stdio { tests, .. } => {
-            tests.iter().map(|test| (text(&test.stdin), text(&test.expected))).collect()
-        }
+        Suite::Stdio { tests, .. } => tests
+            .iter()
+            .map(|test| (text(&test.stdin), text(&test.expected)))
+            .collect(),
         other => panic!("no stdio problem: {other:?}"),
     }
 }

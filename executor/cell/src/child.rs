@@ -63,7 +63,9 @@ pub(crate) fn enter(prepared: &Prepared, report: &OwnedFd) -> ! {
 fn receive(prepared: &Prepared, arrived: &mut Arrived) -> Result<(), Errno> {
     let mut message = Vec::new();
     let mut fds = sys::receive(prepared.payload_socket, &mut message, libc::MSG_DONTWAIT)?;
-    let Some((inline, body)) = message.split_first() else { return Err(libc::EPROTO) };
+    let Some((inline, body)) = message.split_first() else {
+        return Err(libc::EPROTO);
+    };
     let payload = if *inline == 1 {
         Payload::decode(body)
     } else {
@@ -157,7 +159,11 @@ fn set_limits(prepared: &Prepared, _: &mut Arrived) -> Result<(), Errno> {
 
 fn drop_privileges(prepared: &Prepared, _: &mut Arrived) -> Result<(), Errno> {
     if let Some(ids) = prepared.setup.host_ids {
-        let id = if prepared.setup.namespaces { RUN_ID } else { ids.run };
+        let id = if prepared.setup.namespaces {
+            RUN_ID
+        } else {
+            ids.run
+        };
         sys::set_ids(id, id)?;
     }
     // Always: with one mapped id no id change has cleared them.
@@ -169,12 +175,20 @@ fn write_files(_: &Prepared, arrived: &mut Arrived) -> Result<(), Errno> {
         if !path.components().all(|c| matches!(c, Component::Normal(_))) {
             return Err(libc::EINVAL);
         }
-        let mut folders: Vec<_> = path.ancestors().skip(1).filter(|p| !p.as_os_str().is_empty()).collect();
+        let mut folders: Vec<_> = path
+            .ancestors()
+            .skip(1)
+            .filter(|p| !p.as_os_str().is_empty())
+            .collect();
         folders.reverse();
         for folder in folders {
             sys::mkdir(folder, 0o755)?;
         }
-        let file = sys::open(&path, libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC | libc::O_NOFOLLOW, 0o644)?;
+        let file = sys::open(
+            &path,
+            libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC | libc::O_NOFOLLOW,
+            0o644,
+        )?;
         sys::write_all(file.as_raw_fd(), &content)?;
     }
     Ok(())
@@ -190,16 +204,31 @@ fn close_others(_: &Prepared, arrived: &mut Arrived) -> Result<(), Errno> {
 }
 
 fn install_filters(prepared: &Prepared, _: &mut Arrived) -> Result<(), Errno> {
-    prepared.setup.filters_run.iter().try_for_each(|filter| sys::install_filter(filter))
+    prepared
+        .setup
+        .filters_run
+        .iter()
+        .try_for_each(|filter| sys::install_filter(filter))
 }
 
 fn execute(_: &Prepared, arrived: &mut Arrived) -> Result<(), Errno> {
     let payload = &arrived.payload;
     let c = |s: &OsStr| CString::new(s.as_bytes()).map_err(|_| libc::EINVAL);
-    let argv = payload.argv.iter().map(|s| c(s)).collect::<Result<Vec<_>, _>>()?;
-    let env = payload.env.iter().map(|s| c(s)).collect::<Result<Vec<_>, _>>()?;
+    let argv = payload
+        .argv
+        .iter()
+        .map(|s| c(s))
+        .collect::<Result<Vec<_>, _>>()?;
+    let env = payload
+        .env
+        .iter()
+        .map(|s| c(s))
+        .collect::<Result<Vec<_>, _>>()?;
     let pointers = |list: &[CString]| {
-        list.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect::<Vec<_>>()
+        list.iter()
+            .map(|s| s.as_ptr())
+            .chain([std::ptr::null()])
+            .collect::<Vec<_>>()
     };
     let (argv_pointers, env_pointers) = (pointers(&argv), pointers(&env));
     let mut errno = libc::ENOENT;
@@ -222,6 +251,12 @@ fn candidates(payload: &Payload) -> Vec<PathBuf> {
     if program.components().count() != 1 || program.is_absolute() {
         return vec![program.clone()];
     }
-    let path = payload.env.iter().find_map(|e| e.as_bytes().strip_prefix(b"PATH=")).unwrap_or_default();
-    path.split(|b| *b == b':').map(|folder| Path::new(OsStr::from_bytes(folder)).join(program)).collect()
+    let path = payload
+        .env
+        .iter()
+        .find_map(|e| e.as_bytes().strip_prefix(b"PATH="))
+        .unwrap_or_default();
+    path.split(|b| *b == b':')
+        .map(|folder| Path::new(OsStr::from_bytes(folder)).join(program))
+        .collect()
 }

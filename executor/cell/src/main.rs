@@ -23,7 +23,10 @@ type Step<T> = Result<T, SetupFailure>;
 
 /// Names the step in front of an error.
 fn step<T>(name: impl Into<String>, result: Result<T, Errno>) -> Step<T> {
-    result.map_err(|errno| SetupFailure { step: name.into(), errno })
+    result.map_err(|errno| SetupFailure {
+        step: name.into(),
+        errno,
+    })
 }
 
 fn main() {
@@ -42,9 +45,15 @@ fn main() {
 /// Builds the cell, then serves runs until the supervisor closes the control socket.
 fn live(control: &OwnedFd) -> Step<std::convert::Infallible> {
     let setup = step("reading the setup", read_setup())?;
-    step("keeping sockets to this process", sys::cloexec_from(CONTROL_FD))?;
+    step(
+        "keeping sockets to this process",
+        sys::cloexec_from(CONTROL_FD),
+    )?;
     // Under host memory pressure runs go first, and this process before the supervisor.
-    step("setting oom_score_adj", sys::write_file(Path::new("/proc/self/oom_score_adj"), b"1000"))?;
+    step(
+        "setting oom_score_adj",
+        sys::write_file(Path::new("/proc/self/oom_score_adj"), b"1000"),
+    )?;
     for fd in (CGROUP_FD..).take(setup.cgroups as usize) {
         step("joining the cgroup", sys::write_all(fd, b"0"))?;
         sys::close(fd);

@@ -92,15 +92,27 @@ impl Proof {
             changed.push((stat.st_ctime, stat.st_ctime_nsec));
         }
         let mut sockets = vec![0; 512];
-        let n = self.sockstat.as_ref().map_or(Ok(0), |fd| sys::pread(fd.as_raw_fd(), &mut sockets))?;
+        let n = self
+            .sockstat
+            .as_ref()
+            .map_or(Ok(0), |fd| sys::pread(fd.as_raw_fd(), &mut sockets))?;
         sockets.truncate(n);
-        let mut waiting = [libc::pollfd { fd: self.payload, events: libc::POLLIN, revents: 0 }];
+        let mut waiting = [libc::pollfd {
+            fd: self.payload,
+            events: libc::POLLIN,
+            revents: 0,
+        }];
         sys::poll(&mut waiting, Some(0))?;
         Ok(State {
             free_blocks: space.f_bfree,
             free_inodes: space.f_ffree,
             changed,
-            main_file: (main_file.st_mode, main_file.st_uid, main_file.st_nlink as u32, main_file.st_size),
+            main_file: (
+                main_file.st_mode,
+                main_file.st_uid,
+                main_file.st_nlink as u32,
+                main_file.st_size,
+            ),
             sockets,
             payload_waits: waiting[0].revents & libc::POLLIN != 0,
         })

@@ -246,7 +246,11 @@ pub trait Wire: Sized {
     /// The bytes are no such value, or more than one.
     fn decode(mut input: &[u8]) -> Result<Self, Malformed> {
         let value = Self::take(&mut input)?;
-        if input.is_empty() { Ok(value) } else { Err(Malformed) }
+        if input.is_empty() {
+            Ok(value)
+        } else {
+            Err(Malformed)
+        }
     }
 }
 
@@ -296,7 +300,9 @@ impl Wire for Vec<u8> {
 }
 
 fn put_bytes(bytes: &[u8], out: &mut Vec<u8>) {
-    u32::try_from(bytes.len()).expect("messages are bounded far below 4 GiB").put(out);
+    u32::try_from(bytes.len())
+        .expect("messages are bounded far below 4 GiB")
+        .put(out);
     out.extend_from_slice(bytes);
 }
 
@@ -335,7 +341,11 @@ impl<T: Wire> Wire for Option<T> {
         }
     }
     fn take(input: &mut &[u8]) -> Result<Self, Malformed> {
-        Ok(if bool::take(input)? { Some(T::take(input)?) } else { None })
+        Ok(if bool::take(input)? {
+            Some(T::take(input)?)
+        } else {
+            None
+        })
     }
 }
 
@@ -365,7 +375,14 @@ macro_rules! wire_lists {
         }
     )*};
 }
-wire_lists!(Vec<u8>, OsString, PathBuf, Bind, (PathBuf, PathBuf), (PathBuf, Vec<u8>));
+wire_lists!(
+    Vec<u8>,
+    OsString,
+    PathBuf,
+    Bind,
+    (PathBuf, PathBuf),
+    (PathBuf, Vec<u8>)
+);
 
 macro_rules! wire_structs {
     ($($t:ident { $($field:ident),* $(,)? })*) => {$(
@@ -466,8 +483,15 @@ mod tests {
     fn every_message_survives_its_own_encoding() {
         round_trip(Setup {
             namespaces: true,
-            host_ids: Some(HostIds { cell: 70_000, run: 71_000 }),
-            binds: vec![Bind { source: "/a".into(), target: "/b c".into(), device: true }],
+            host_ids: Some(HostIds {
+                cell: 70_000,
+                run: 71_000,
+            }),
+            binds: vec![Bind {
+                source: "/a".into(),
+                target: "/b c".into(),
+                device: true,
+            }],
             symlinks: vec![("/bin".into(), "usr/bin".into())],
             files: vec![("/etc/passwd".into(), b"\xff\0".to_vec())],
             scratch_dir: Some("/tmp/x".into()),
@@ -476,12 +500,30 @@ mod tests {
             ..Setup::default()
         });
         round_trip(Hello::Spawned(-1));
-        round_trip(Hello::Failed(SetupFailure { step: "mounting".into(), errno: 1 }));
-        round_trip(Command::Run(RunHeader { run: 7, collect: vec!["out".into()], ..Default::default() }));
+        round_trip(Hello::Failed(SetupFailure {
+            step: "mounting".into(),
+            errno: 1,
+        }));
+        round_trip(Command::Run(RunHeader {
+            run: 7,
+            collect: vec!["out".into()],
+            ..Default::default()
+        }));
         round_trip(Command::Stop);
-        round_trip(Payload { source: Some(vec![0, 255]), argv: vec!["a".into()], ..Default::default() });
+        round_trip(Payload {
+            source: Some(vec![0, 255]),
+            argv: vec!["a".into()],
+            ..Default::default()
+        });
         round_trip(Answer::Collected(Collected { index: 3 }));
-        round_trip(Answer::Ended(Ended { failed_step: Some(SetupFailure { step: "x".into(), errno: 13 }), status: 9, ..Default::default() }));
+        round_trip(Answer::Ended(Ended {
+            failed_step: Some(SetupFailure {
+                step: "x".into(),
+                errno: 13,
+            }),
+            status: 9,
+            ..Default::default()
+        }));
     }
 
     #[test]

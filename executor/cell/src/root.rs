@@ -14,13 +14,26 @@ use crate::sys::{self, Errno};
 use crate::{Step, step};
 
 /// The folders a run can write, all in one scratch tmpfs: (name in it, where it appears).
-pub(crate) const SCRATCH: [(&str, &str); 4] =
-    [("work", WORK_DIR), ("tmp", "/tmp"), ("shm", "/dev/shm"), ("mnt", "/mnt")];
+pub(crate) const SCRATCH: [(&str, &str); 4] = [
+    ("work", WORK_DIR),
+    ("tmp", "/tmp"),
+    ("shm", "/dev/shm"),
+    ("mnt", "/mnt"),
+];
 
 /// Parts of procfs that tell about the host. Most are root's already; this is the second lock.
 const MASKED_FILES: [&str; 11] = [
-    "kcore", "keys", "key-users", "kallsyms", "kpagecount", "kpageflags", "kpagecgroup", "sysrq-trigger",
-    "timer_list", "sched_debug", "interrupts",
+    "kcore",
+    "keys",
+    "key-users",
+    "kallsyms",
+    "kpagecount",
+    "kpageflags",
+    "kpagecgroup",
+    "sysrq-trigger",
+    "timer_list",
+    "sched_debug",
+    "interrupts",
 ];
 const MASKED_FOLDERS: [&str; 3] = ["scsi", "acpi", "sys/kernel/debug"];
 
@@ -36,12 +49,28 @@ pub(crate) fn enter_namespaces(control: &OwnedFd, setup: &Setup) -> Step<()> {
         | libc::CLONE_NEWCGROUP
         | libc::CLONE_NEWNET
         | libc::CLONE_PARENT;
-    assert_eq!(sys::thread_count(), 1, "the cell process must stay single-threaded");
+    assert_eq!(
+        sys::thread_count(),
+        1,
+        "the cell process must stay single-threaded"
+    );
     // SAFETY: one thread exists (asserted above), so no lock can be held by a thread that the child
     // will not have; without CLONE_VM and with a null stack this is a fork.
-    let pid = unsafe { libc::syscall(libc::SYS_clone, i64::from(flags | libc::SIGCHLD), 0_i64, 0_i64, 0_i64, 0_i64) };
+    let pid = unsafe {
+        libc::syscall(
+            libc::SYS_clone,
+            i64::from(flags | libc::SIGCHLD),
+            0_i64,
+            0_i64,
+            0_i64,
+            0_i64,
+        )
+    };
     if pid < 0 {
-        return step("creating namespaces (user, mount, pid, ipc, uts, cgroup, network)", Err(sys::last()));
+        return step(
+            "creating namespaces (user, mount, pid, ipc, uts, cgroup, network)",
+            Err(sys::last()),
+        );
     }
     if pid > 0 {
         drop(mapped_read);
@@ -58,11 +87,19 @@ pub(crate) fn enter_namespaces(control: &OwnedFd, setup: &Setup) -> Step<()> {
 fn introduce_and_leave(control: &OwnedFd, setup: &Setup, pid: i32, mapped: &OwnedFd) -> ! {
     let told = step("opening a pidfd", sys::pidfd_open(pid)).and_then(|pidfd| {
         let hello = Hello::Spawned(pid).encode();
-        step("introducing the cell", sys::send(control.as_raw_fd(), &hello, Some(pidfd.as_raw_fd())))
+        step(
+            "introducing the cell",
+            sys::send(control.as_raw_fd(), &hello, Some(pidfd.as_raw_fd())),
+        )
     });
     let done = told
         .and_then(|()| step("mapping user and group ids", write_maps(setup, pid)))
-        .and_then(|()| step("starting the cell", sys::write_all(mapped.as_raw_fd(), b"1")));
+        .and_then(|()| {
+            step(
+                "starting the cell",
+                sys::write_all(mapped.as_raw_fd(), b"1"),
+            )
+        });
     if let Err(failure) = done {
         let _ = sys::send(control.as_raw_fd(), &Hello::Failed(failure).encode(), None);
     }
@@ -92,13 +129,25 @@ pub(crate) fn use_host(control: &OwnedFd, setup: &Setup) -> Step<()> {
     let pid = sys::getpid();
     let pidfd = step("opening a pidfd", sys::pidfd_open(pid))?;
     let hello = Hello::Spawned(pid).encode();
-    step("introducing the cell", sys::send(control.as_raw_fd(), &hello, Some(pidfd.as_raw_fd())))?;
-    step("becoming a subreaper", sys::prctl(libc::PR_SET_CHILD_SUBREAPER, 1))?;
+    step(
+        "introducing the cell",
+        sys::send(control.as_raw_fd(), &hello, Some(pidfd.as_raw_fd())),
+    )?;
+    step(
+        "becoming a subreaper",
+        sys::prctl(libc::PR_SET_CHILD_SUBREAPER, 1),
+    )?;
     if setup.host_ids.is_some() {
         step("dropping groups", sys::drop_groups())?;
     }
-    let scratch = setup.scratch_dir.as_deref().unwrap_or(Path::new("/nonexistent"));
-    step(format!("entering {}", scratch.display()), sys::chdir(&scratch.join("work")))
+    let scratch = setup
+        .scratch_dir
+        .as_deref()
+        .unwrap_or(Path::new("/nonexistent"));
+    step(
+        format!("entering {}", scratch.display()),
+        sys::chdir(&scratch.join("work")),
+    )
 }
 
 /// Makes the private root and moves into it. Returns the handle on the next pid, where there is one.
@@ -106,7 +155,13 @@ pub(crate) fn build(setup: &Setup) -> Step<Option<OwnedFd>> {
     // Nothing mounted here may appear outside, nor the other way round.
     step(
         "making mounts private",
-        sys::mount(None, Path::new("/"), None, libc::MS_REC | libc::MS_PRIVATE, None),
+        sys::mount(
+            None,
+            Path::new("/"),
+            None,
+            libc::MS_REC | libc::MS_PRIVATE,
+            None,
+        ),
     )?;
     let mut sources = Vec::with_capacity(setup.binds.len());
     for bind in &setup.binds {
@@ -115,9 +170,17 @@ pub(crate) fn build(setup: &Setup) -> Step<Option<OwnedFd>> {
     }
 
     let cell_id = if setup.host_ids.is_some() { 0 } else { RUN_ID };
-    let root = Path::new(if Path::new("/tmp").is_dir() { "/tmp" } else { "/mnt" });
+    let root = Path::new(if Path::new("/tmp").is_dir() {
+        "/tmp"
+    } else {
+        "/mnt"
+    });
     let nosuid_nodev = libc::MS_NOSUID | libc::MS_NODEV;
-    tmpfs(root, nosuid_nodev, &format!("uid={cell_id},gid={cell_id},mode=0755,size=4m,nr_inodes=8192"))?;
+    tmpfs(
+        root,
+        nosuid_nodev,
+        &format!("uid={cell_id},gid={cell_id},mode=0755,size=4m,nr_inodes=8192"),
+    )?;
     step("entering the new root", sys::chdir(root))?;
     if setup.host_ids.is_some() {
         step("dropping groups", sys::drop_groups())?;
@@ -146,7 +209,10 @@ pub(crate) fn build(setup: &Setup) -> Step<Option<OwnedFd>> {
     if setup.loopback {
         step("bringing the loopback up", sys::loopback_up())?;
     }
-    step("entering the working directory", sys::chdir(Path::new(WORK_DIR)))?;
+    step(
+        "entering the working directory",
+        sys::chdir(Path::new(WORK_DIR)),
+    )?;
     Ok(last_pid)
 }
 
@@ -155,10 +221,17 @@ fn inside(path: &Path) -> PathBuf {
 }
 
 fn parents(path: &Path) -> Step<()> {
-    let mut ancestors: Vec<_> = path.ancestors().skip(1).filter(|p| !p.as_os_str().is_empty()).collect();
+    let mut ancestors: Vec<_> = path
+        .ancestors()
+        .skip(1)
+        .filter(|p| !p.as_os_str().is_empty())
+        .collect();
     ancestors.reverse();
     for folder in ancestors {
-        step(format!("making /{}", folder.display()), sys::mkdir(folder, 0o755))?;
+        step(
+            format!("making /{}", folder.display()),
+            sys::mkdir(folder, 0o755),
+        )?;
     }
     Ok(())
 }
@@ -166,7 +239,10 @@ fn parents(path: &Path) -> Step<()> {
 fn write_root_file(path: &Path, content: &[u8]) -> Step<()> {
     parents(path)?;
     let name = || format!("writing /{}", path.display());
-    let file = step(name(), sys::open(path, libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC, 0o644))?;
+    let file = step(
+        name(),
+        sys::open(path, libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC, 0o644),
+    )?;
     step(name(), sys::write_all(file.as_raw_fd(), content))
 }
 
@@ -179,9 +255,14 @@ fn place(source: &Path, target: &Path, opened: RawFd, device: bool) -> Step<()> 
     if folder {
         step(name(), sys::mkdir(&target, 0o755))?;
     } else {
-        drop(step(name(), sys::open(&target, libc::O_WRONLY | libc::O_CREAT, 0o644))?);
+        drop(step(
+            name(),
+            sys::open(&target, libc::O_WRONLY | libc::O_CREAT, 0o644),
+        )?);
     }
-    bind(opened, &target, folder).and_then(|()| sys::lock_mount(&target, device)).or_else(|e| step(name(), Err(e)))
+    bind(opened, &target, folder)
+        .and_then(|()| sys::lock_mount(&target, device))
+        .or_else(|e| step(name(), Err(e)))
 }
 
 fn bind(opened: RawFd, target: &Path, recursive: bool) -> Result<(), Errno> {
@@ -191,7 +272,10 @@ fn bind(opened: RawFd, target: &Path, recursive: bool) -> Result<(), Errno> {
 }
 
 fn tmpfs(at: &Path, flags: u64, options: &str) -> Step<()> {
-    let options = step("writing mount options", CString::new(options).map_err(|_| libc::EINVAL))?;
+    let options = step(
+        "writing mount options",
+        CString::new(options).map_err(|_| libc::EINVAL),
+    )?;
     let source = Path::new("codejury");
     step(
         format!("mounting a tmpfs on {}", at.display()),
@@ -206,20 +290,38 @@ fn mount_proc() -> Step<()> {
     let flags = libc::MS_RDONLY | libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
     let source = Some(Path::new("proc"));
     // A container's own /proc is often covered in places; then the kernel gives only the pid part.
-    let mounted = sys::mount(source, proc, Some(c"proc"), flags, Some(c"hidepid=2"))
-        .or_else(|_| sys::mount(source, proc, Some(c"proc"), flags, Some(c"hidepid=2,subset=pid")));
+    let mounted =
+        sys::mount(source, proc, Some(c"proc"), flags, Some(c"hidepid=2")).or_else(|_| {
+            sys::mount(
+                source,
+                proc,
+                Some(c"proc"),
+                flags,
+                Some(c"hidepid=2,subset=pid"),
+            )
+        });
     step("mounting /proc", mounted)?;
-    let null = step("opening /dev/null", sys::open(Path::new("dev/null"), libc::O_PATH, 0))?;
+    let null = step(
+        "opening /dev/null",
+        sys::open(Path::new("dev/null"), libc::O_PATH, 0),
+    )?;
     for name in MASKED_FILES {
         let path = proc.join(name);
         if path.exists() {
-            step(format!("covering /proc/{name}"), bind(null.as_raw_fd(), &path, false))?;
+            step(
+                format!("covering /proc/{name}"),
+                bind(null.as_raw_fd(), &path, false),
+            )?;
         }
     }
     for name in MASKED_FOLDERS {
         let path = proc.join(name);
         if path.is_dir() {
-            tmpfs(&path, libc::MS_RDONLY | libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC, "mode=0555,size=0,nr_inodes=2")?;
+            tmpfs(
+                &path,
+                libc::MS_RDONLY | libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC,
+                "mode=0555,size=0,nr_inodes=2",
+            )?;
         }
     }
     Ok(())
@@ -231,7 +333,10 @@ fn mount_scratch(setup: &Setup, cell_id: u32) -> Step<()> {
     let hold = Path::new(".scratch");
     step("making the scratch space", sys::mkdir(hold, 0o755))?;
     let inodes = setup.scratch_inodes + 2 + SCRATCH.len() as u64; // its root, its folders, main.py
-    let options = format!("uid={cell_id},gid={cell_id},mode=0755,size={},nr_inodes={inodes}", setup.scratch_bytes);
+    let options = format!(
+        "uid={cell_id},gid={cell_id},mode=0755,size={},nr_inodes={inodes}",
+        setup.scratch_bytes
+    );
     tmpfs(hold, libc::MS_NOSUID | libc::MS_NODEV, &options)?;
     for (name, at) in SCRATCH {
         let folder = hold.join(name);
@@ -245,8 +350,14 @@ fn mount_scratch(setup: &Setup, cell_id: u32) -> Step<()> {
         step(label(), bind(opened.as_raw_fd(), &at, false))?;
     }
     // The holding folder is only the handle; the binds keep the tmpfs.
-    step("hiding the scratch space", sys::mount(None, hold, None, libc::MS_PRIVATE, None))?;
-    step("hiding the scratch space", sys::detach(hold).and_then(|()| sys::rmdir(hold)))
+    step(
+        "hiding the scratch space",
+        sys::mount(None, hold, None, libc::MS_PRIVATE, None),
+    )?;
+    step(
+        "hiding the scratch space",
+        sys::detach(hold).and_then(|()| sys::rmdir(hold)),
+    )
 }
 
 /// The knob that lets pid 1 give every run the same pid; programs print it. Opened through a
@@ -266,6 +377,7 @@ fn open_last_pid() -> Step<Option<OwnedFd>> {
 }
 
 fn lock_root() -> Result<(), Errno> {
-    let flags = libc::MS_REMOUNT | libc::MS_BIND | libc::MS_RDONLY | libc::MS_NOSUID | libc::MS_NODEV;
+    let flags =
+        libc::MS_REMOUNT | libc::MS_BIND | libc::MS_RDONLY | libc::MS_NOSUID | libc::MS_NODEV;
     sys::mount(None, Path::new("."), None, flags, None)
 }

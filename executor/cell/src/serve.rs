@@ -9,7 +9,8 @@ use std::path::{Component, Path};
 use crate::child::{self, Prepared};
 use crate::proof::Proof;
 use crate::protocol::{
-    Answer, Collected, Command, Ended, Hello, OOM_FD, OomNotice, RunHeader, Setup, SetupFailure, Wire,
+    Answer, Collected, Command, Ended, Hello, OOM_FD, OomNotice, RunHeader, Setup, SetupFailure,
+    Wire,
 };
 use crate::root::SCRATCH;
 use crate::sys::{self, Waited};
@@ -50,15 +51,24 @@ pub(crate) fn serve(
     last_pid: Option<OwnedFd>,
     setup: Setup,
 ) -> Step<Infallible> {
-    let signals = step("blocking signals", sys::signal_fd(&[libc::SIGCHLD, libc::SIGIO, libc::SIGPIPE]))?;
+    let signals = step(
+        "blocking signals",
+        sys::signal_fd(&[libc::SIGCHLD, libc::SIGIO, libc::SIGPIPE]),
+    )?;
     let proof = if setup.namespaces {
-        Some(step("taking the baseline", Proof::new(payload.as_raw_fd()))?)
+        Some(step(
+            "taking the baseline",
+            Proof::new(payload.as_raw_fd()),
+        )?)
     } else {
         None
     };
     let landlock = landlock(&setup)?;
     lock_down(&setup)?;
-    step("reporting ready", sys::send(control.as_raw_fd(), &Hello::Ready.encode(), None))?;
+    step(
+        "reporting ready",
+        sys::send(control.as_raw_fd(), &Hello::Ready.encode(), None),
+    )?;
     let server = Server {
         control: control.as_raw_fd(),
         payload: payload.as_raw_fd(),
@@ -70,7 +80,10 @@ pub(crate) fn serve(
     };
     let mut message = Vec::new();
     loop {
-        step("receiving a command", sys::receive(server.control, &mut message, 0))?;
+        step(
+            "receiving a command",
+            sys::receive(server.control, &mut message, 0),
+        )?;
         if message.is_empty() {
             std::process::exit(0); // the supervisor closed the cell, or is gone
         }
@@ -88,21 +101,34 @@ fn landlock(setup: &Setup) -> Step<Option<OwnedFd>> {
         if abi < 4 {
             return Ok(None);
         }
-        return step("making the landlock ruleset", sys::landlock_scopes(abi, setup.loopback)).map(Some);
+        return step(
+            "making the landlock ruleset",
+            sys::landlock_scopes(abi, setup.loopback),
+        )
+        .map(Some);
     }
     if abi == 0 {
         return Ok(None);
     }
-    let ruleset = step("making the landlock ruleset", sys::landlock_files(abi, setup.loopback))?;
+    let ruleset = step(
+        "making the landlock ruleset",
+        sys::landlock_files(abi, setup.loopback),
+    )?;
     for bind in &setup.binds {
         let name = format!("allowing {}", bind.source.display());
-        step(name, sys::landlock_allow(ruleset.as_raw_fd(), abi, &bind.source, bind.device))?;
+        step(
+            name,
+            sys::landlock_allow(ruleset.as_raw_fd(), abi, &bind.source, bind.device),
+        )?;
     }
     if let Some(scratch) = &setup.scratch_dir {
         for (name, _) in SCRATCH {
             let folder = scratch.join(name);
             let name = format!("allowing {}", folder.display());
-            step(name, sys::landlock_allow(ruleset.as_raw_fd(), abi, &folder, true))?;
+            step(
+                name,
+                sys::landlock_allow(ruleset.as_raw_fd(), abi, &folder, true),
+            )?;
         }
     }
     Ok(Some(ruleset))
@@ -110,9 +136,19 @@ fn landlock(setup: &Setup) -> Step<Option<OwnedFd>> {
 
 fn lock_down(setup: &Setup) -> Step<()> {
     step("becoming undumpable", sys::prctl(libc::PR_SET_DUMPABLE, 0))?;
-    step("forbidding new privileges", sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1))?;
+    step(
+        "forbidding new privileges",
+        sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1),
+    )?;
     if setup.namespaces {
-        let mut keep = vec![CAP_DAC_READ_SEARCH, CAP_KILL, CAP_SETGID, CAP_SETUID, CAP_SYS_PTRACE, CAP_SYS_RESOURCE];
+        let mut keep = vec![
+            CAP_DAC_READ_SEARCH,
+            CAP_KILL,
+            CAP_SETGID,
+            CAP_SETUID,
+            CAP_SYS_PTRACE,
+            CAP_SYS_RESOURCE,
+        ];
         if sys::prctl(libc::PR_CAPBSET_READ, CAP_CHECKPOINT_RESTORE.into()).is_ok() {
             keep.push(CAP_CHECKPOINT_RESTORE);
         }
@@ -166,11 +202,17 @@ impl Server<'_> {
             _ => drop(report_write),
         }
         let mut report = [0; 8];
-        let n = step("starting a run", sys::read(report_read.as_raw_fd(), &mut report))?;
+        let n = step(
+            "starting a run",
+            sys::read(report_read.as_raw_fd(), &mut report),
+        )?;
         let mut run = Watched {
             pid,
             started_ns: sys::now_ns(),
-            ended: Ended { run: header.run, ..Ended::default() },
+            ended: Ended {
+                run: header.run,
+                ..Ended::default()
+            },
             over: false,
             nobody_left: false,
             killed: false,
@@ -193,7 +235,10 @@ impl Server<'_> {
     /// Keeps the interpreter from opening its program until the stack limit is raised. Whoever opens
     /// the file first waits for the lease; if that has happened already, there is nothing to wait for.
     fn hold_main_file(&self, pid: i32) {
-        let held = self.proof.as_ref().is_some_and(|p| sys::take_write_lease(p.main_file()).is_ok());
+        let held = self
+            .proof
+            .as_ref()
+            .is_some_and(|p| sys::take_write_lease(p.main_file()).is_ok());
         if !held {
             self.raise_stack(pid);
         }
@@ -211,9 +256,14 @@ impl Server<'_> {
     fn watch(&self, header: &RunHeader, run: &mut Watched) -> Step<()> {
         let cpus = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
         let mut wall_at = run.started_ns.saturating_add(header.wall_ns);
-        let mut cpu_at = run.started_ns.saturating_add((header.cpu_ns / cpus).max(CPU_INTERVAL_NS));
-        let mut memory_at =
-            if self.setup.memory_cgroup { u64::MAX } else { run.started_ns + MEMORY_INTERVAL_NS };
+        let mut cpu_at = run
+            .started_ns
+            .saturating_add((header.cpu_ns / cpus).max(CPU_INTERVAL_NS));
+        let mut memory_at = if self.setup.memory_cgroup {
+            u64::MAX
+        } else {
+            run.started_ns + MEMORY_INTERVAL_NS
+        };
         let mut killed_at = u64::MAX;
         while !run.over {
             let now = sys::now_ns();
@@ -227,7 +277,9 @@ impl Server<'_> {
             } else if now >= wall_at {
                 // Waiting for a CPU is not the program's doing, up to as much again.
                 run.ended.run_delay_ns = watch::run_delay_ns(run.pid);
-                let allowed = header.wall_ns.saturating_add(run.ended.run_delay_ns.min(header.wall_ns));
+                let allowed = header
+                    .wall_ns
+                    .saturating_add(run.ended.run_delay_ns.min(header.wall_ns));
                 wall_at = run.started_ns.saturating_add(allowed);
                 if now >= wall_at {
                     run.ended.wall_limit = true;
@@ -253,7 +305,11 @@ impl Server<'_> {
                 }
             }
             let next = wall_at.min(cpu_at).min(memory_at);
-            let timeout = if run.killed { MEMORY_INTERVAL_NS } else { next.saturating_sub(sys::now_ns()) };
+            let timeout = if run.killed {
+                MEMORY_INTERVAL_NS
+            } else {
+                next.saturating_sub(sys::now_ns())
+            };
             self.wait_for_news(run, timeout)?;
         }
         Ok(())
@@ -263,13 +319,22 @@ impl Server<'_> {
         // One process is held by its address-space limit; only several can add up.
         let several = watch::processes(self.setup.namespaces).len() > 1;
         let scratch = self.proof.as_ref().map_or(0, Proof::scratch_used_bytes);
-        let used = scratch + if several { watch::memory_bytes(self.setup.namespaces) } else { 0 };
+        let used = scratch
+            + if several {
+                watch::memory_bytes(self.setup.namespaces)
+            } else {
+                0
+            };
         used > header.memory_bytes
     }
 
     /// Sleeps until a process ends, the supervisor speaks, or the time is over.
     fn wait_for_news(&self, run: &mut Watched, timeout_ns: u64) -> Step<()> {
-        let entry = |fd, events| libc::pollfd { fd, events, revents: 0 };
+        let entry = |fd, events| libc::pollfd {
+            fd,
+            events,
+            revents: 0,
+        };
         let (oom_fd, oom_events) = match self.setup.oom_notice {
             OomNotice::None => (-1, 0),
             OomNotice::Eventfd => (OOM_FD, libc::POLLIN),
@@ -295,7 +360,10 @@ impl Server<'_> {
 
     fn hear(&self, run: &mut Watched) -> Step<()> {
         let mut message = Vec::new();
-        step("receiving a command", sys::receive(self.control, &mut message, 0))?;
+        step(
+            "receiving a command",
+            sys::receive(self.control, &mut message, 0),
+        )?;
         if message.is_empty() {
             self.kill_all(run);
             std::process::exit(0);
@@ -385,9 +453,17 @@ impl Server<'_> {
             None => libc::AT_FDCWD,
         };
         for (index, path) in header.collect.iter().enumerate() {
-            let Some(file) = open_regular(here, path) else { continue };
-            let answer = Answer::Collected(Collected { index: index as u32 }).encode();
-            step("sending a file", sys::send(self.control, &answer, Some(file.as_raw_fd())))?;
+            let Some(file) = open_regular(here, path) else {
+                continue;
+            };
+            let answer = Answer::Collected(Collected {
+                index: index as u32,
+            })
+            .encode();
+            step(
+                "sending a file",
+                sys::send(self.control, &answer, Some(file.as_raw_fd())),
+            )?;
         }
         Ok(())
     }
@@ -396,8 +472,13 @@ impl Server<'_> {
 fn failed_step(mut report: &[u8]) -> SetupFailure {
     let index = u32::take(&mut report).unwrap_or(u32::MAX);
     let errno = i32::take(&mut report).unwrap_or(libc::EIO);
-    let step = child::STEPS.get(index as usize).map_or("an unknown step", |(name, _)| name);
-    SetupFailure { step: step.to_owned(), errno }
+    let step = child::STEPS
+        .get(index as usize)
+        .map_or("an unknown step", |(name, _)| name);
+    SetupFailure {
+        step: step.to_owned(),
+        errno,
+    }
 }
 
 fn open_regular(dir: RawFd, path: &Path) -> Option<OwnedFd> {
@@ -409,7 +490,11 @@ fn open_regular(dir: RawFd, path: &Path) -> Option<OwnedFd> {
         let last = parts.peek().is_none();
         let flags = libc::O_RDONLY
             | libc::O_NOFOLLOW
-            | if last { libc::O_NONBLOCK } else { libc::O_DIRECTORY };
+            | if last {
+                libc::O_NONBLOCK
+            } else {
+                libc::O_DIRECTORY
+            };
         let opened = sys::open_at(at, &name, flags).ok()?;
         if last {
             let stat = sys::fstat(opened.as_raw_fd()).ok()?;
@@ -427,4 +512,3 @@ fn oom_kills(events: &[u8]) -> u64 {
         .find_map(|l| l.strip_prefix("oom_kill ")?.trim().parse().ok())
         .unwrap_or(0)
 }
-

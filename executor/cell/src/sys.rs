@@ -13,7 +13,9 @@ use std::ptr;
 pub(crate) type Errno = i32;
 
 pub(crate) fn last() -> Errno {
-    io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO)
+    io::Error::last_os_error()
+        .raw_os_error()
+        .unwrap_or(libc::EIO)
 }
 
 fn check(result: i64) -> Result<i64, Errno> {
@@ -67,7 +69,8 @@ pub(crate) fn cloexec_from(first: RawFd) -> Result<(), Errno> {
         i64::from(first),
         i64::from(u32::MAX),
         CLOSE_RANGE_CLOEXEC
-    ) as i64) {
+    ) as i64)
+    {
         Ok(_) => Ok(()),
         // Before Linux 5.11: one by one. The cell's own table is small.
         Err(libc::ENOSYS | libc::EINVAL | libc::EPERM) => {
@@ -207,7 +210,12 @@ pub(crate) fn lock_mount(target: &Path, devices: bool) -> Result<(), Errno> {
     const NOSUID: u64 = 2;
     const NODEV: u64 = 4;
     let set = RDONLY | NOSUID | if devices { 0 } else { NODEV };
-    let attr = MountAttr { set, clear: 0, propagation: 0, userns_fd: 0 };
+    let attr = MountAttr {
+        set,
+        clear: 0,
+        propagation: 0,
+        userns_fd: 0,
+    };
     let path = cstring(target)?;
     match call!(libc::syscall(
         libc::SYS_mount_setattr,
@@ -216,7 +224,8 @@ pub(crate) fn lock_mount(target: &Path, devices: bool) -> Result<(), Errno> {
         AT_RECURSIVE,
         &raw const attr,
         size_of_val(&attr)
-    ) as i64) {
+    ) as i64)
+    {
         Ok(_) => Ok(()),
         Err(libc::ENOSYS) => remount_read_only(target, devices),
         Err(errno) => Err(errno),
@@ -239,7 +248,10 @@ fn remount_read_only(target: &Path, devices: bool) -> Result<(), Errno> {
     ];
     let nodev = if devices { 0 } else { libc::MS_NODEV };
     let fixed = libc::MS_BIND | libc::MS_REMOUNT | libc::MS_RDONLY | libc::MS_NOSUID | nodev;
-    let flags = repeat.iter().filter(|(st, _)| have & st != 0).fold(fixed, |flags, (_, ms)| flags | ms);
+    let flags = repeat
+        .iter()
+        .filter(|(st, _)| have & st != 0)
+        .fold(fixed, |flags, (_, ms)| flags | ms);
     mount(None, target, None, flags, None)
 }
 
@@ -298,7 +310,10 @@ pub(crate) fn set_capabilities(keep: &[u32]) -> Result<(), Errno> {
         permitted: u32,
         inheritable: u32,
     }
-    let mut header = Header { version: 0x2008_0522, pid: 0 };
+    let mut header = Header {
+        version: 0x2008_0522,
+        pid: 0,
+    };
     let mut data = [Data::default(); 2];
     for &cap in keep {
         let word = &mut data[(cap / 32) as usize];
@@ -311,28 +326,44 @@ pub(crate) fn set_capabilities(keep: &[u32]) -> Result<(), Errno> {
 pub(crate) fn set_rlimit(resource: u32, soft: u64, hard: u64) -> Result<(), Errno> {
     // A hard limit that the host already lowered stays where it is: we may not be able to raise it.
     let now = get_rlimit(resource)?;
-    let limit = libc::rlimit { rlim_cur: soft.min(hard).min(now.rlim_max), rlim_max: hard.min(now.rlim_max) };
+    let limit = libc::rlimit {
+        rlim_cur: soft.min(hard).min(now.rlim_max),
+        rlim_max: hard.min(now.rlim_max),
+    };
     call!(libc::setrlimit(resource as _, &raw const limit)).map(drop)
 }
 
 pub(crate) fn get_rlimit(resource: u32) -> Result<libc::rlimit, Errno> {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
     call!(libc::getrlimit(resource as _, &raw mut limit))?;
     Ok(limit)
 }
 
 /// Raises the soft limit of another process as far as its hard limit lets it.
 pub(crate) fn raise_soft_rlimit(pid: i32, resource: u32, soft: u64) -> Result<(), Errno> {
-    let mut now = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let mut now = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
     call!(libc::prlimit(pid, resource as _, ptr::null(), &raw mut now))?;
     now.rlim_cur = soft.min(now.rlim_max);
-    call!(libc::prlimit(pid, resource as _, &raw const now, ptr::null_mut())).map(drop)
+    call!(libc::prlimit(
+        pid,
+        resource as _,
+        &raw const now,
+        ptr::null_mut()
+    ))
+    .map(drop)
 }
 
 /// Installs one compiled filter for this thread and all it starts.
 pub(crate) fn install_filter(program: &[u8]) -> Result<(), Errno> {
     const SECCOMP_SET_MODE_FILTER: i64 = 1;
-    let count = u16::try_from(program.len() / size_of::<libc::sock_filter>()).map_err(|_| libc::EINVAL)?;
+    let count =
+        u16::try_from(program.len() / size_of::<libc::sock_filter>()).map_err(|_| libc::EINVAL)?;
     // The bytes need the alignment of their type.
     let words: Vec<libc::sock_filter> = program
         .chunks_exact(8)
@@ -343,8 +374,17 @@ pub(crate) fn install_filter(program: &[u8]) -> Result<(), Errno> {
             k: u32::from_ne_bytes([c[4], c[5], c[6], c[7]]),
         })
         .collect();
-    let program = libc::sock_fprog { len: count, filter: words.as_ptr().cast_mut() };
-    call!(libc::syscall(libc::SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0_i64, &raw const program) as i64).map(drop)
+    let program = libc::sock_fprog {
+        len: count,
+        filter: words.as_ptr().cast_mut(),
+    };
+    call!(libc::syscall(
+        libc::SYS_seccomp,
+        SECCOMP_SET_MODE_FILTER,
+        0_i64,
+        &raw const program
+    ) as i64)
+    .map(drop)
 }
 
 // --- landlock ---
@@ -363,11 +403,15 @@ pub(crate) fn landlock_scopes(abi: u32, tcp: bool) -> Result<OwnedFd, Errno> {
         net: if abi >= 4 && !tcp { 3 } else { 0 },
         scoped: if abi >= 6 { 3 } else { 0 },
     };
-    landlock_create(&raw const ruleset as *const u8, if abi >= 6 { 24 } else { 16 })
+    landlock_create(
+        &raw const ruleset as *const u8,
+        if abi >= 6 { 24 } else { 16 },
+    )
 }
 
 fn landlock_create(attr: *const u8, size: usize) -> Result<OwnedFd, Errno> {
-    call!(libc::syscall(libc::SYS_landlock_create_ruleset, attr, size, 0_i64) as i64).map(|fd| own(fd as RawFd))
+    call!(libc::syscall(libc::SYS_landlock_create_ruleset, attr, size, 0_i64) as i64)
+        .map(|fd| own(fd as RawFd))
 }
 
 /// File-system access that `abi` knows: everything is handled, and only what is added is allowed.
@@ -383,7 +427,13 @@ pub(crate) fn landlock_files(abi: u32, tcp: bool) -> Result<OwnedFd, Errno> {
         net: if abi >= 4 && !tcp { 3 } else { 0 },
         scoped: if abi >= 6 { 3 } else { 0 },
     };
-    let size = if abi >= 6 { 24 } else if abi >= 4 { 16 } else { 8 };
+    let size = if abi >= 6 {
+        24
+    } else if abi >= 4 {
+        16
+    } else {
+        8
+    };
     landlock_create(&raw const ruleset as *const u8, size)
 }
 
@@ -402,7 +452,12 @@ fn landlock_all(abi: u32) -> u64 {
 }
 
 /// Allows reading (and, if asked, writing) below `path`.
-pub(crate) fn landlock_allow(ruleset: RawFd, abi: u32, path: &Path, write: bool) -> Result<(), Errno> {
+pub(crate) fn landlock_allow(
+    ruleset: RawFd,
+    abi: u32,
+    path: &Path,
+    write: bool,
+) -> Result<(), Errno> {
     const EXECUTE: u64 = 1;
     const READ_FILE: u64 = 4;
     const READ_DIR: u64 = 8;
@@ -414,17 +469,31 @@ pub(crate) fn landlock_allow(ruleset: RawFd, abi: u32, path: &Path, write: bool)
     }
     let at = open(path, libc::O_PATH, 0)?;
     let directory = fstat(at.as_raw_fd())?.st_mode & libc::S_IFMT == libc::S_IFDIR;
-    let mut allowed = if write { landlock_all(abi) } else { EXECUTE | READ_FILE | READ_DIR };
+    let mut allowed = if write {
+        landlock_all(abi)
+    } else {
+        EXECUTE | READ_FILE | READ_DIR
+    };
     if !directory {
         allowed &= EXECUTE | READ_FILE | WRITE_FILE | if abi >= 3 { 1 << 14 } else { 0 };
     }
-    let rule = PathBeneath { allowed, parent: at.as_raw_fd() };
-    call!(libc::syscall(libc::SYS_landlock_add_rule, i64::from(ruleset), 1_i64, &raw const rule, 0_i64) as i64)
-        .map(drop)
+    let rule = PathBeneath {
+        allowed,
+        parent: at.as_raw_fd(),
+    };
+    call!(libc::syscall(
+        libc::SYS_landlock_add_rule,
+        i64::from(ruleset),
+        1_i64,
+        &raw const rule,
+        0_i64
+    ) as i64)
+    .map(drop)
 }
 
 pub(crate) fn landlock_restrict(ruleset: RawFd) -> Result<(), Errno> {
-    call!(libc::syscall(libc::SYS_landlock_restrict_self, i64::from(ruleset), 0_i64) as i64).map(drop)
+    call!(libc::syscall(libc::SYS_landlock_restrict_self, i64::from(ruleset), 0_i64) as i64)
+        .map(drop)
 }
 
 // --- processes, signals, time ---
@@ -463,7 +532,12 @@ pub(crate) fn reap() -> Result<Waited, Errno> {
     let mut usage: libc::rusage = unsafe { zeroed() };
     let us = |t: libc::timeval| t.tv_sec as u64 * 1_000_000 + t.tv_usec as u64;
     loop {
-        return match call!(libc::wait4(-1, &raw mut status, libc::WNOHANG | libc::__WALL, &raw mut usage)) {
+        return match call!(libc::wait4(
+            -1,
+            &raw mut status,
+            libc::WNOHANG | libc::__WALL,
+            &raw mut usage
+        )) {
             Ok(0) => Ok(Waited::Alive),
             Ok(pid) => Ok(Waited::One(Reaped {
                 pid: pid as i32,
@@ -489,7 +563,8 @@ pub(crate) fn getpid() -> i32 {
 }
 
 pub(crate) fn pidfd_open(pid: i32) -> Result<OwnedFd, Errno> {
-    call!(libc::syscall(libc::SYS_pidfd_open, i64::from(pid), 0_i64) as i64).map(|fd| own(fd as RawFd))
+    call!(libc::syscall(libc::SYS_pidfd_open, i64::from(pid), 0_i64) as i64)
+        .map(|fd| own(fd as RawFd))
 }
 
 /// Blocks `signals` and returns a descriptor that reads them.
@@ -499,8 +574,17 @@ pub(crate) fn signal_fd(signals: &[i32]) -> Result<OwnedFd, Errno> {
     for &signal in signals {
         call!(libc::sigaddset(&raw mut set, signal))?;
     }
-    call!(libc::sigprocmask(libc::SIG_BLOCK, &raw const set, ptr::null_mut()))?;
-    call!(libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK)).map(|fd| own(fd as RawFd))
+    call!(libc::sigprocmask(
+        libc::SIG_BLOCK,
+        &raw const set,
+        ptr::null_mut()
+    ))?;
+    call!(libc::signalfd(
+        -1,
+        &raw const set,
+        libc::SFD_CLOEXEC | libc::SFD_NONBLOCK
+    ))
+    .map(|fd| own(fd as RawFd))
 }
 
 /// Gives the run the signal state that a fresh process has: nothing blocked, nothing ignored.
@@ -512,7 +596,12 @@ pub(crate) fn reset_signals() -> Result<(), Errno> {
         // SAFETY: SIG_DFL is a valid disposition; numbers that cannot be set only return an error.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
-    call!(libc::sigprocmask(libc::SIG_SETMASK, &raw const set, ptr::null_mut())).map(drop)
+    call!(libc::sigprocmask(
+        libc::SIG_SETMASK,
+        &raw const set,
+        ptr::null_mut()
+    ))
+    .map(drop)
 }
 
 /// Reads all pending signals; returns whether `wanted` was among them.
@@ -531,13 +620,20 @@ pub(crate) fn take_signals(fd: RawFd, wanted: i32) -> bool {
 
 /// Waits for one of `fds`; `timeout_ns` of `None` waits for ever. Returns their `revents`.
 pub(crate) fn poll(fds: &mut [libc::pollfd], timeout_ns: Option<u64>) -> Result<(), Errno> {
-    let timeout = timeout_ns
-        .map(|ns| libc::timespec { tv_sec: (ns / 1_000_000_000) as _, tv_nsec: (ns % 1_000_000_000) as _ });
+    let timeout = timeout_ns.map(|ns| libc::timespec {
+        tv_sec: (ns / 1_000_000_000) as _,
+        tv_nsec: (ns % 1_000_000_000) as _,
+    });
     let timeout = timeout.as_ref().map_or(ptr::null(), ptr::from_ref);
     for fd in fds.iter_mut() {
         fd.revents = 0;
     }
-    match call!(libc::ppoll(fds.as_mut_ptr(), fds.len() as _, timeout, ptr::null())) {
+    match call!(libc::ppoll(
+        fds.as_mut_ptr(),
+        fds.len() as _,
+        timeout,
+        ptr::null()
+    )) {
         Ok(_) | Err(libc::EINTR) => Ok(()),
         Err(errno) => Err(errno),
     }
@@ -559,7 +655,10 @@ pub(crate) fn release_lease(fd: RawFd) -> Result<(), Errno> {
 pub(crate) fn receive(fd: RawFd, buffer: &mut Vec<u8>, flags: i32) -> Result<Vec<OwnedFd>, Errno> {
     buffer.resize(128 * 1024, 0);
     let mut control = [0_u64; 16]; // aligned; room for 8 descriptors and the header
-    let mut vector = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    let mut vector = libc::iovec {
+        iov_base: buffer.as_mut_ptr().cast(),
+        iov_len: buffer.len(),
+    };
     // SAFETY: a zeroed msghdr is a value; its pointers are set below.
     let mut message: libc::msghdr = unsafe { zeroed() };
     message.msg_iov = &raw mut vector;
@@ -579,7 +678,8 @@ pub(crate) fn receive(fd: RawFd, buffer: &mut Vec<u8>, flags: i32) -> Result<Vec
         let mut header = libc::CMSG_FIRSTHDR(&raw const message);
         while !header.is_null() {
             if (*header).cmsg_level == libc::SOL_SOCKET && (*header).cmsg_type == libc::SCM_RIGHTS {
-                let count = ((*header).cmsg_len as usize - libc::CMSG_LEN(0) as usize) / size_of::<RawFd>();
+                let count =
+                    ((*header).cmsg_len as usize - libc::CMSG_LEN(0) as usize) / size_of::<RawFd>();
                 let data = libc::CMSG_DATA(header).cast::<RawFd>();
                 fds.extend((0..count).map(|i| own(data.add(i).read_unaligned())));
             }
@@ -596,7 +696,10 @@ pub(crate) fn receive(fd: RawFd, buffer: &mut Vec<u8>, flags: i32) -> Result<Vec
 /// Sends one message, with a descriptor if one is given.
 pub(crate) fn send(fd: RawFd, bytes: &[u8], attached: Option<RawFd>) -> Result<(), Errno> {
     let mut control = [0_u64; 4];
-    let mut vector = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    let mut vector = libc::iovec {
+        iov_base: bytes.as_ptr().cast_mut().cast(),
+        iov_len: bytes.len(),
+    };
     // SAFETY: a zeroed msghdr is a value; its pointers are set below.
     let mut message: libc::msghdr = unsafe { zeroed() };
     message.msg_iov = &raw mut vector;
@@ -610,7 +713,9 @@ pub(crate) fn send(fd: RawFd, bytes: &[u8], attached: Option<RawFd>) -> Result<(
             (*header).cmsg_level = libc::SOL_SOCKET;
             (*header).cmsg_type = libc::SCM_RIGHTS;
             (*header).cmsg_len = libc::CMSG_LEN(size_of::<RawFd>() as u32) as _;
-            libc::CMSG_DATA(header).cast::<RawFd>().write_unaligned(attached);
+            libc::CMSG_DATA(header)
+                .cast::<RawFd>()
+                .write_unaligned(attached);
         }
     }
     loop {
@@ -623,14 +728,24 @@ pub(crate) fn send(fd: RawFd, bytes: &[u8], attached: Option<RawFd>) -> Result<(
 
 /// Brings the loopback of this network namespace up.
 pub(crate) fn loopback_up() -> Result<(), Errno> {
-    let socket = call!(libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0)).map(|fd| own(fd as RawFd))?;
+    let socket = call!(libc::socket(
+        libc::AF_INET,
+        libc::SOCK_DGRAM | libc::SOCK_CLOEXEC,
+        0
+    ))
+    .map(|fd| own(fd as RawFd))?;
     // SAFETY: a zeroed ifreq is a value.
     let mut request: libc::ifreq = unsafe { zeroed() };
     for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
         *to = *from as _;
     }
     request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as _;
-    call!(libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw const request)).map(drop)
+    call!(libc::ioctl(
+        socket.as_raw_fd(),
+        libc::SIOCSIFFLAGS as _,
+        &raw const request
+    ))
+    .map(drop)
 }
 
 /// How many threads this process has.

@@ -19,17 +19,28 @@ pub(crate) fn processes(namespaces: bool) -> Vec<i32> {
         .flatten()
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok())
         .filter(|pid| *pid != own);
-    if namespaces { all.collect() } else { descendants(own, all.collect()) }
+    if namespaces {
+        all.collect()
+    } else {
+        descendants(own, all.collect())
+    }
 }
 
 fn descendants(own: i32, all: Vec<i32>) -> Vec<i32> {
-    let parents: Vec<(i32, i32)> =
-        all.into_iter().filter_map(|pid| Some((pid, stat_fields(pid)?.get(1)?.parse().ok()?))).collect();
+    let parents: Vec<(i32, i32)> = all
+        .into_iter()
+        .filter_map(|pid| Some((pid, stat_fields(pid)?.get(1)?.parse().ok()?)))
+        .collect();
     let mut found = vec![own];
     let mut next = 0;
     while next < found.len() {
         let parent = found[next];
-        found.extend(parents.iter().filter(|(_, p)| *p == parent).map(|(pid, _)| *pid));
+        found.extend(
+            parents
+                .iter()
+                .filter(|(_, p)| *p == parent)
+                .map(|(pid, _)| *pid),
+        );
         next += 1;
     }
     found.remove(0);
@@ -42,9 +53,16 @@ pub(crate) fn live(namespaces: bool) -> Live {
     let ticks_per_s = unsafe { libc::sysconf(libc::_SC_CLK_TCK) }.max(1) as u64;
     let mut live = Live::default();
     for pid in processes(namespaces) {
-        let Some(fields) = stat_fields(pid) else { continue };
+        let Some(fields) = stat_fields(pid) else {
+            continue;
+        };
         // Fields after the name: state is 0, utime 11, stime 12, cutime 13, cstime 14.
-        let ticks: u64 = fields.iter().skip(11).take(4).filter_map(|f| f.parse::<u64>().ok()).sum();
+        let ticks: u64 = fields
+            .iter()
+            .skip(11)
+            .take(4)
+            .filter_map(|f| f.parse::<u64>().ok())
+            .sum();
         live.processes += 1;
         live.cpu_us += ticks * 1_000_000 / ticks_per_s;
     }
@@ -61,13 +79,20 @@ fn stat_fields(pid: i32) -> Option<Vec<String>> {
 
 /// Memory of all processes together, in bytes; shared pages count once among those that share them.
 pub(crate) fn memory_bytes(namespaces: bool) -> u64 {
-    processes(namespaces).into_iter().filter_map(proportional_set_bytes).sum()
+    processes(namespaces)
+        .into_iter()
+        .filter_map(proportional_set_bytes)
+        .sum()
 }
 
 fn proportional_set_bytes(pid: i32) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
     let line = text.lines().find(|l| l.starts_with("Pss:"))?;
-    line.split_ascii_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib * 1024)
+    line.split_ascii_whitespace()
+        .nth(1)?
+        .parse::<u64>()
+        .ok()
+        .map(|kib| kib * 1024)
 }
 
 /// How long the main thread of `pid` has waited for a CPU, in nanoseconds.
