@@ -76,7 +76,7 @@ pub(crate) fn run(args: &JudgeArgs) -> anyhow::Result<ExitCode> {
             match judgement.dataset(&folder, &job, &mut *reporter)? {
                 Ended::Interrupted => return Ok(ExitCode::Interrupted),
                 Ended::Done(summary, failure) => {
-                    summaries.insert(job.dataset.slug().to_owned(), summary);
+                    summaries.insert(job.dataset.slug().to_owned(), *summary);
                     folder.write_summary(&summaries)?;
                     too_many_failures = too_many_failures.or(failure);
                 }
@@ -334,7 +334,7 @@ struct Counts {
 enum Ended {
     Interrupted,
     /// With this, if too much failed for reasons of ours.
-    Done(DatasetSummary, Option<Failure>),
+    Done(Box<DatasetSummary>, Option<Failure>),
 }
 
 impl Judgement<'_> {
@@ -418,7 +418,10 @@ impl Judgement<'_> {
             sandbox: self.sandbox.clone(),
             folder: folder.path().to_owned(),
         }))?;
-        Ok(Ended::Done(summary, work.counts.too_many_failures()))
+        Ok(Ended::Done(
+            Box::new(summary),
+            work.counts.too_many_failures(),
+        ))
     }
 
     /// The answers for each problem, in dataset order.

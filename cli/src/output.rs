@@ -45,6 +45,12 @@ pub(crate) struct Palette {
 }
 
 impl Palette {
+    /// No colours.
+    #[cfg(test)]
+    pub(crate) fn plain() -> Self {
+        Self { enabled: false }
+    }
+
     /// Colours if this stream is a terminal that has them and nobody said `NO_COLOR`.
     pub(crate) fn of(stream: &impl IsTerminal) -> Self {
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());

@@ -438,8 +438,8 @@ fn spawn(
     for (fd, target) in wanted {
         let above = nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_DUPFD_CLOEXEC(64))
             .map_err(|e| setup_error("duplicating a descriptor", e.into()))?;
-        // SAFETY: fcntl has just made this descriptor, and nobody else knows it.
         #[allow(unsafe_code, reason = "fcntl returns a bare number")]
+        // SAFETY: fcntl has just made this descriptor, and nobody else knows it.
         lifted.push((unsafe { OwnedFd::from_raw_fd(above) }, target));
     }
     let mut process = Process::new(Executable::get()?.path());
@@ -453,12 +453,12 @@ fn spawn(
         .iter()
         .map(|(fd, target)| (fd.as_raw_fd(), *target))
         .collect();
-    // SAFETY: between fork and exec only dup2 is called, which is async-signal-safe and allocates
-    // nothing; `pairs` was allocated before.
     #[allow(
         unsafe_code,
         reason = "descriptors get their numbers between fork and exec"
     )]
+    // SAFETY: between fork and exec only dup2 is called, which is async-signal-safe and allocates
+    // nothing; `pairs` was allocated before.
     unsafe {
         process.pre_exec(move || {
             for &(from, to) in &pairs {
@@ -546,11 +546,11 @@ pub(crate) fn receive(socket: &OwnedFd) -> io::Result<(Vec<u8>, Option<OwnedFd>)
                 for control in message.cmsgs()? {
                     if let ControlMessageOwned::ScmRights(fds) = control {
                         for fd in fds {
-                            // SAFETY: the kernel has just made this descriptor for us alone.
                             #[allow(
                                 unsafe_code,
                                 reason = "received descriptors arrive as bare numbers"
                             )]
+                            // SAFETY: the kernel has just made this descriptor for us alone.
                             let fd = unsafe { OwnedFd::from_raw_fd(fd) };
                             attached = Some(fd);
                         }

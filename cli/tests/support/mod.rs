@@ -10,40 +10,40 @@ use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
 /// An empty working folder, removed at the end.
-pub struct Folder(TempDir);
+pub(crate) struct Folder(TempDir);
 
 /// How a command ended.
-pub struct Ended {
+pub(crate) struct Ended {
     pub code: i32,
     pub stdout: String,
     pub stderr: String,
 }
 
 impl Folder {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(tempfile::tempdir().expect("a temporary folder"))
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.0.path()
     }
 
-    pub fn join(&self, name: impl AsRef<Path>) -> PathBuf {
+    pub(crate) fn join(&self, name: impl AsRef<Path>) -> PathBuf {
         self.path().join(name)
     }
 
     /// Writes a file into it.
-    pub fn file(&self, name: &str, content: impl AsRef<[u8]>) -> &Self {
+    pub(crate) fn file(&self, name: &str, content: impl AsRef<[u8]>) -> &Self {
         fs::write(self.join(name), content).expect("a file");
         self
     }
 
-    pub fn read(&self, name: &str) -> String {
+    pub(crate) fn read(&self, name: &str) -> String {
         fs::read_to_string(self.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
     }
 
     /// The command with its arguments, started here, without colours and without a terminal.
-    pub fn command(&self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
+    pub(crate) fn command(&self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_codejury"));
         command
             .args(args)
@@ -57,7 +57,7 @@ impl Folder {
     }
 
     /// Runs a command line; words are separated by blanks.
-    pub fn run(&self, line: &str) -> Ended {
+    pub(crate) fn run(&self, line: &str) -> Ended {
         end_of(
             self.command(line.split_whitespace())
                 .spawn()
@@ -66,7 +66,7 @@ impl Folder {
     }
 
     /// Runs a command line with this on standard input.
-    pub fn run_with(&self, line: &str, stdin: &[u8]) -> Ended {
+    pub(crate) fn run_with(&self, line: &str, stdin: &[u8]) -> Ended {
         let mut command = self.command(line.split_whitespace());
         let mut child = command
             .stdin(Stdio::piped())
@@ -79,7 +79,7 @@ impl Folder {
 }
 
 /// Waits for a command's end.
-pub fn end_of(child: std::process::Child) -> Ended {
+pub(crate) fn end_of(child: std::process::Child) -> Ended {
     let output = child.wait_with_output().expect("it ends");
     Ended {
         code: output.status.code().unwrap_or(-1),
@@ -90,7 +90,7 @@ pub fn end_of(child: std::process::Child) -> Ended {
 
 impl Ended {
     /// Everything a user sees, for snapshots.
-    pub fn transcript(&self) -> String {
+    pub(crate) fn transcript(&self) -> String {
         let mut text = format!("exit code {}\n", self.code);
         for (name, part) in [("stdout", &self.stdout), ("stderr", &self.stderr)] {
             if !part.is_empty() {
@@ -102,7 +102,7 @@ impl Ended {
 }
 
 /// What differs from run to run and from host to host, for snapshots.
-pub const FILTERS: [(&str, &str); 7] = [
+pub(crate) const FILTERS: [(&str, &str); 7] = [
     (r"\d+ min \d\d s", "[TIME]"),
     (r"\d+(\.\d+)? (ms|s)\b", "[TIME]"),
     (r"\d+(\.\d+)? [KM]iB \| setup", "[SIZE] | setup"),
@@ -126,7 +126,7 @@ macro_rules! assert_transcript {
 }
 
 /// Waits until something holds; a test that would hang fails instead.
-pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let begun = std::time::Instant::now();
     while !holds() {
         assert!(
