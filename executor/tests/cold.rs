@@ -301,7 +301,8 @@ fn bad_requests_are_refused_before_anything_starts() {
             content: b"".to_vec().into(),
         }]
     };
-    let cases: Vec<(&str, Box<dyn Fn(&mut RunRequest)>)> = vec![
+    type Spoil = Box<dyn Fn(&mut RunRequest)>;
+    let cases: Vec<(&str, Spoil)> = vec![
         (
             "no wall time",
             Box::new(|r| r.limits.wall_time = Duration::ZERO),

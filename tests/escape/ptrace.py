@@ -21,7 +21,11 @@ for pid in {1, os.getppid(), child} - {0}:
             found.append(f"{name} {pid}")
         elif ctypes.get_errno() not in (errno.EPERM, errno.ENOSYS):
             found.append(f"ptrace is reached: {errno.errorcode[ctypes.get_errno()]}")
-if libc.ptrace(TRACEME, 0, None, None) == 0:
-    found.append("traceme")
 os.kill(child, 9)
+os.waitpid(child, 0)
+willing = os.fork()
+if willing == 0:
+    os._exit(libc.ptrace(TRACEME, 0, None, None) == 0)
+if os.waitpid(willing, 0)[1] != 0:
+    found.append("traceme")
 print(f"ESCAPED: {found}" if found else "contained")
