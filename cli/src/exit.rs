@@ -84,9 +84,11 @@ impl std::error::Error for Failure {}
 
 /// The exit code an error stands for: that of the first link in its chain that we know.
 pub(crate) fn code_of(error: &anyhow::Error) -> ExitCode {
+    // A failure that was attached as context is no link of the chain that can be told by its type.
     error
-        .chain()
-        .find_map(known_code)
+        .downcast_ref::<Failure>()
+        .map(|failure| failure.code)
+        .or_else(|| error.chain().find_map(known_code))
         .unwrap_or(ExitCode::OurFailure)
 }
 
@@ -137,6 +139,10 @@ fn is_about_the_path(error: &io::Error) -> bool {
 }
 
 fn hint_of(error: &anyhow::Error) -> Option<String> {
+    let attached = error.downcast_ref::<Failure>();
+    if let Some(hint) = attached.and_then(|failure| failure.hint.clone()) {
+        return Some(hint);
+    }
     error.chain().find_map(|link| {
         if let Some(failure) = link.downcast_ref::<Failure>() {
             return failure.hint.clone();

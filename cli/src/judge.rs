@@ -502,8 +502,7 @@ impl Work {
 
     /// Keeps a verdict, then counts it.
     fn take(&mut self, verdict: &Verdict) -> anyhow::Result<()> {
-        let row = verdict.to_row();
-        self.log.append(&row)?;
+        self.log.append(&verdict.to_row())?;
         let key = (verdict.problem_id.clone(), verdict.sample);
         let generation = self.in_flight.remove(&key).unwrap_or_default();
         self.counts.add(verdict, generation)?;
