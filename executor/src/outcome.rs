@@ -72,7 +72,7 @@ pub(crate) fn classify(evidence: &Evidence) -> Outcome {
     if evidence.wall_limit {
         // With both limits alike, the clock and the CPU meter of a busy loop reach them within a
         // tick of each other. What the program did decides, not which meter was read first.
-        let busy = evidence.cpu_time >= evidence.cpu_time_limit.mul_f64(0.8);
+        let busy = evidence.cpu_time >= evidence.cpu_time_limit / 2;
         return limit(if busy {
             LimitKind::CpuTime
         } else {
@@ -170,10 +170,10 @@ mod tests {
                 limit(LimitKind::CpuTime),
             ),
             (
-                "idle half the time",
+                "idle most of the time",
                 Evidence {
                     wall_limit: true,
-                    cpu_time: spent / 2,
+                    cpu_time: spent / 4,
                     ..killed(kill)
                 },
                 limit(LimitKind::WallTime),
