@@ -743,6 +743,30 @@ fn validate(request: &RunRequest) -> Result<(), SandboxError> {
             ));
         }
     }
+    // Sums of these with our own share must not wrap around.
+    let sizes = [
+        ("memory_bytes", limits.memory_bytes),
+        ("scratch_bytes", limits.scratch_bytes),
+        ("scratch_inodes", limits.scratch_inodes),
+    ];
+    if let Some((name, _)) = sizes.iter().find(|(_, size)| *size > 1 << 50) {
+        return invalid(format!("limit {name} is more than any host has"));
+    }
+    for file in &request.files {
+        let is_program = matches!(request.program, Program::Python { .. });
+        if is_program && file.path.starts_with(MAIN_FILE) {
+            return invalid(format!(
+                "a file may not be called {MAIN_FILE}: that is the program"
+            ));
+        }
+        if request
+            .files
+            .iter()
+            .any(|other| other.path != file.path && other.path.starts_with(&file.path))
+        {
+            return invalid(format!("{:?} is both a file and a folder", file.path));
+        }
+    }
     Ok(())
 }
 
