@@ -610,7 +610,7 @@ proptest! {
 /// Shapes on which a step that is not linear would not come to an end.
 #[test]
 fn long_outputs_take_linear_time() {
-    const SIZE: usize = 1 << 18;
+    const SIZE: usize = 1 << 17;
     let filled = |piece: &str| piece.repeat(SIZE / piece.len());
     let shapes = [
         filled("7"),

@@ -51,14 +51,10 @@ fn line_spot<'a>(
 fn deepmind<'a>(actual: &'a [u8], expected: &'a [u8]) -> Option<Spot<'a>> {
     let is_separator = |byte| matches!(byte, b' ' | b'\n' | b'\t' | b'\r' | b'\x0b');
     let tokens = |text| text::tokens(text, is_separator);
-    first_unequal(
-        tokens(actual),
-        tokens(expected),
-        <[u8]>::eq_ignore_ascii_case,
-    )?;
+    first_unequal(tokens(actual), tokens(expected), text::equal_but_for_case)?;
     let values_match = |a: &[u8], b: &[u8]| match (simple_atod(a), simple_atod(b)) {
         (Some(a), Some(b)) => (a - b).abs() < 1e-5,
-        _ => a.eq_ignore_ascii_case(b),
+        _ => text::equal_but_for_case(a, b),
     };
     first_unequal(tokens(actual), tokens(expected), values_match)
         .map(|pair| Spot::token(actual, pair))

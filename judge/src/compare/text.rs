@@ -5,6 +5,11 @@ pub(super) fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t'..=b'\r')
 }
 
+/// Equal after ASCII lower-casing. Most tokens are equal as they are, which is quicker to see.
+pub(super) fn equal_but_for_case(a: &[u8], b: &[u8]) -> bool {
+    a == b || a.eq_ignore_ascii_case(b)
+}
+
 pub(super) fn trim_end(text: &[u8]) -> &[u8] {
     let end = text
         .iter()
