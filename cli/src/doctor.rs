@@ -54,7 +54,7 @@ fn text(checks: &[Check], palette: Palette) -> String {
     let cautions = count(checks, Status::Caution);
     let verdict = match (failed, cautions) {
         (0, 0) => "Everything that isolates a run is in place.".to_owned(),
-        (0, n) => format!("Runs are isolated by all layers; {n} to know about (caution)."),
+        (0, n) => format!("Runs are isolated by every layer; {n} to know about (caution)."),
         (n, _) => format!(
             "{n} failed: runs stop with an error, unless --isolation accepts what this host gives."
         ),

@@ -36,7 +36,7 @@ impl Subtypes {
         }
     }
 
-    /// `NameError 12, IndexError 3, 2 others`: the most frequent first.
+    /// `NameError 12, IndexError 3, others 2`: the most frequent first.
     fn text(&self, error_type: ErrorType) -> String {
         let mut counts: Vec<(&str, u64)> = self
             .0
@@ -56,7 +56,7 @@ impl Subtypes {
             .map(|(subtype, count)| format!("{subtype} {count}"))
             .collect();
         if rest > 0 {
-            parts.push(format!("{rest} others"));
+            parts.push(format!("others {rest}"));
         }
         parts.join(", ")
     }
