@@ -4,6 +4,9 @@
 //! Results go to standard output or files, talk goes to standard error, and how a command ends is
 //! one table in `exit`.
 
+// Doc comments of arguments are what `--help` prints, in which `<dataset>` is no HTML.
+#![allow(rustdoc::invalid_html_tags)]
+
 mod args;
 mod check;
 mod classify;
