@@ -45,15 +45,17 @@ pub(crate) fn run(args: &JudgeArgs) -> anyhow::Result<ExitCode> {
     let datasets = open_datasets(args)?;
     let completions_name = completions_name(args)?;
     let sandbox = Arc::new(Sandbox::new(sandbox_config)?);
+    let judge = Judge::new(config, sandbox.clone())?;
     let mut completions = open_completions(&completions_name)?;
     let mut jobs = Vec::new();
     for dataset in datasets {
-        let scan = scan(&dataset, &mut completions)?;
+        let scan = scan(&dataset, &mut completions, |problem| {
+            anyhow::Ok(judge.check(problem)?)
+        })?;
         jobs.push(Job { dataset, scan });
     }
     refuse_strangers(&completions, &completions_name, args.allow_unknown)?;
     refuse_missing(&jobs, &completions_name, args.allow_missing)?;
-    let judge = Judge::new(config, sandbox.clone())?;
     let settings = Settings {
         args,
         sandbox: &sandbox,

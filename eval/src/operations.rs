@@ -28,12 +28,17 @@ pub struct Scan {
 
 /// Reads the whole dataset once: finds every bad row before anything runs, and which problems have
 /// no completion. Rows of `completions` for problems that none of the scanned datasets has are
-/// then in [`Completions::unknown_ids`].
+/// then in [`Completions::unknown_ids`]. `accept` says whether a problem can be judged at all
+/// ([`judge::Judge::check`]).
 ///
 /// # Errors
 ///
-/// The first bad row of the dataset.
-pub fn scan(dataset: &Dataset, completions: &mut Completions) -> Result<Scan, EvalError> {
+/// The first bad row of the dataset, or the first problem that is not accepted.
+pub fn scan<E: From<EvalError>>(
+    dataset: &Dataset,
+    completions: &mut Completions,
+    mut accept: impl FnMut(&Problem) -> Result<(), E>,
+) -> Result<Scan, E> {
     let mut scan = Scan::default();
     let dataset = if completions.is_reference() {
         dataset.with_references()
@@ -42,6 +47,7 @@ pub fn scan(dataset: &Dataset, completions: &mut Completions) -> Result<Scan, Ev
     };
     for problem in dataset.problems() {
         let problem = problem?;
+        accept(&problem)?;
         let count = completions.count_for(&problem) as u64;
         if count == 0 {
             scan.without_completion.push(problem.problem_id.clone());

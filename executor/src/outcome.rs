@@ -57,6 +57,8 @@ pub(crate) struct Evidence {
     pub(crate) output_limit: bool,
     /// CPU time of the whole run.
     pub(crate) cpu_time: Duration,
+    /// How long its main thread waited for a processor; read at the wall limit, else zero.
+    pub(crate) run_delay: Duration,
     /// What the run was allowed.
     pub(crate) cpu_time_limit: Duration,
 }
@@ -71,8 +73,9 @@ pub(crate) fn classify(evidence: &Evidence) -> Outcome {
     let cpu_spent = evidence.cpu_time >= evidence.cpu_time_limit;
     if evidence.wall_limit {
         // With both limits alike, the clock and the CPU meter of a busy loop reach them within a
-        // tick of each other. What the program did decides, not which meter was read first.
-        let busy = evidence.cpu_time >= evidence.cpu_time_limit / 2;
+        // tick of each other. What the program did decides, not which meter was read first, nor
+        // how many others wanted its processor.
+        let busy = evidence.cpu_time + evidence.run_delay >= evidence.cpu_time_limit / 2;
         return limit(if busy {
             LimitKind::CpuTime
         } else {
@@ -165,6 +168,16 @@ mod tests {
                 Evidence {
                     wall_limit: true,
                     cpu_time: spent * 9 / 10,
+                    ..killed(kill)
+                },
+                limit(LimitKind::CpuTime),
+            ),
+            (
+                "busy, when it got a processor at all",
+                Evidence {
+                    wall_limit: true,
+                    cpu_time: spent / 4,
+                    run_delay: spent,
                     ..killed(kill)
                 },
                 limit(LimitKind::CpuTime),

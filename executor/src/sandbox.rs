@@ -300,6 +300,7 @@ impl Sandbox {
             memory_limit: ended.memory_limit || memory_killed,
             output_limit: pipes.stdout.total() > limits.stdout_bytes,
             cpu_time: user + system,
+            run_delay: Duration::from_nanos(ended.run_delay_ns),
             cpu_time_limit: limits.cpu_time,
         };
         let outcome = classify(&evidence);

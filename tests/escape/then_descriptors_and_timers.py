@@ -24,7 +24,10 @@ for make in (
     except OSError:
         pass
 signal.setitimer(signal.ITIMER_VIRTUAL, 60)
-file = open(os.__file__)
+# A file for each cell: locks on read-only files are seen across cells, and this is not about that.
+folder = os.path.dirname(os.__file__)
+names = sorted(name for name in os.listdir(folder) if name.endswith(".py"))
+file = open(os.path.join(folder, names[os.stat(".").st_dev % len(names)]))
 for lock in (lambda: fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB), lambda: fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)):
     try:
         lock()
@@ -40,7 +43,9 @@ import signal
 found = [fd for fd in range(3, 300) if os.path.exists(f"/proc/self/fd/{fd}")]
 if signal.getitimer(signal.ITIMER_VIRTUAL) != (0.0, 0.0):
     found.append("timer")
-file = open(os.__file__)
+folder = os.path.dirname(os.__file__)
+names = sorted(name for name in os.listdir(folder) if name.endswith(".py"))
+file = open(os.path.join(folder, names[os.stat(".").st_dev % len(names)]))
 try:
     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 except BlockingIOError:

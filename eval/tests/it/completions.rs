@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use eval::{Answer, Completions, DatasetSpec, ExtractRule};
+use eval::{Answer, Completions, DatasetSpec, EvalError, ExtractRule};
 use judge::{Problem, SubmissionSource};
 
 use crate::support::{chain, file, folder, gzip, shared, zstd};
@@ -324,7 +324,8 @@ fn what_no_dataset_has_and_what_has_no_completion() {
         .join("\n");
     let mut completions = Completions::open(&file(&folder, "c.jsonl", rows)).expect("opens");
     let dataset = eval::Dataset::open(DatasetSpec::new(&dataset)).expect("opens");
-    let scan = eval::scan(&dataset, &mut completions).expect("good rows");
+    let scan =
+        eval::scan(&dataset, &mut completions, |_| Ok::<_, EvalError>(())).expect("good rows");
     assert_eq!(scan.ids, ["a", "b", "c"]);
     assert_eq!(scan.without_completion, ["a", "c"]);
     assert_eq!((scan.submissions, scan.test_cases), (2, 4));
@@ -448,7 +449,8 @@ fn references_answer_their_own_problems() {
 fn the_bundled_completions_answer_the_bundled_problems() {
     let dataset = eval::Dataset::open(DatasetSpec::new("starter")).expect("opens");
     let mut completions = Completions::open(Path::new("starter")).expect("opens");
-    let scan = eval::scan(&dataset, &mut completions).expect("good rows");
+    let scan =
+        eval::scan(&dataset, &mut completions, |_| Ok::<_, EvalError>(())).expect("good rows");
     assert_eq!(scan.without_completion, [""; 0]);
     assert_eq!(completions.unknown_ids(), [""; 0]);
     assert_eq!(Some(scan.submissions as usize), completions.count());

@@ -19,6 +19,8 @@ pub(crate) struct Proof {
     folders: Vec<OwnedFd>,
     sockstat: Option<OwnedFd>,
     payload: RawFd,
+    /// What one socket can hold: its send buffer, which no run can enlarge, and one message over.
+    socket_bytes: u64,
     baseline: State,
 }
 
@@ -48,6 +50,7 @@ impl Proof {
             folders,
             sockstat,
             payload,
+            socket_bytes: sys::send_buffer_bytes(payload)?.saturating_mul(3) / 2,
             baseline: State {
                 free_blocks: 0,
                 free_inodes: 0,
@@ -76,6 +79,19 @@ impl Proof {
         sys::fstatfs(self.work_dir()).map_or(0, |s| {
             (self.baseline.free_blocks.saturating_sub(s.f_bfree)) * s.f_bsize as u64
         })
+    }
+
+    /// Bytes that the run's sockets may hold now: each counts with all that it could. Where they
+    /// cannot be counted, 0.
+    pub(crate) fn socket_bytes(&self) -> u64 {
+        let mut text = [0; 512];
+        let n = self
+            .sockstat
+            .as_ref()
+            .and_then(|fd| sys::pread(fd.as_raw_fd(), &mut text).ok())
+            .unwrap_or(0);
+        sockets_used(&text[..n]).saturating_sub(sockets_used(&self.baseline.sockets))
+            * self.socket_bytes
     }
 
     /// Empties `main.py` and compares everything with the baseline.
@@ -116,5 +132,27 @@ impl Proof {
             sockets,
             payload_waits: waiting[0].revents & libc::POLLIN != 0,
         })
+    }
+}
+
+/// The first line of sockstat: `sockets: used 3`.
+fn sockets_used(sockstat: &[u8]) -> u64 {
+    String::from_utf8_lossy(sockstat)
+        .lines()
+        .find_map(|line| line.strip_prefix("sockets: used ")?.trim().parse().ok())
+        .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sockets_are_counted() {
+        assert_eq!(
+            sockets_used(b"sockets: used 17\nTCP: inuse 0 orphan 0\n"),
+            17
+        );
+        assert_eq!(sockets_used(b""), 0);
     }
 }

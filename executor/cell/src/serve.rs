@@ -20,6 +20,8 @@ use crate::{Step, step, watch};
 const STACK_BYTES: u64 = 128 << 20;
 /// How often the memory of a run is looked at where no cgroup bounds it.
 const MEMORY_INTERVAL_NS: u64 = 20_000_000;
+/// What one process may have in files and sockets before its own memory is looked at too.
+const FILES_OF_ONE_BYTES: u64 = 4 << 20;
 /// Never look at CPU time more often than this.
 const CPU_INTERVAL_NS: u64 = 10_000_000;
 /// A process that survives SIGKILL this long hangs in the kernel; the cell ends with it.
@@ -315,17 +317,20 @@ impl Server<'_> {
         Ok(())
     }
 
+    /// One process alone is held by its address-space limit; several add up, and so does what lies
+    /// in files and sockets.
     fn over_memory(&self, header: &RunHeader) -> bool {
-        // One process is held by its address-space limit; only several can add up.
-        let several = watch::processes(self.setup.namespaces).len() > 1;
-        let scratch = self.proof.as_ref().map_or(0, Proof::scratch_used_bytes);
-        let used = scratch
-            + if several {
-                watch::memory_bytes(self.setup.namespaces)
-            } else {
-                0
-            };
-        used > header.memory_bytes
+        let outside = self
+            .proof
+            .as_ref()
+            .map_or(0, |proof| proof.scratch_used_bytes() + proof.socket_bytes());
+        let alone = watch::processes(self.setup.namespaces).len() <= 1;
+        let inside = if alone && outside < FILES_OF_ONE_BYTES {
+            0
+        } else {
+            watch::memory_bytes(self.setup.namespaces)
+        };
+        outside + inside > header.memory_bytes
     }
 
     /// Sleeps until a process ends, the supervisor speaks, or the time is over.

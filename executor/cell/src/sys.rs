@@ -342,6 +342,20 @@ pub(crate) fn get_rlimit(resource: u32) -> Result<libc::rlimit, Errno> {
     Ok(limit)
 }
 
+/// How much may wait in a socket of this one's kind before its sender has to wait.
+pub(crate) fn send_buffer_bytes(socket: RawFd) -> Result<u64, Errno> {
+    let mut bytes: libc::c_int = 0;
+    let mut size = size_of::<libc::c_int>() as libc::socklen_t;
+    call!(libc::getsockopt(
+        socket,
+        libc::SOL_SOCKET,
+        libc::SO_SNDBUF,
+        (&raw mut bytes).cast(),
+        &raw mut size,
+    ))?;
+    Ok(bytes.max(0) as u64)
+}
+
 /// Raises the soft limit of another process as far as its hard limit lets it.
 pub(crate) fn raise_soft_rlimit(pid: i32, resource: u32, soft: u64) -> Result<(), Errno> {
     let mut now = libc::rlimit {
