@@ -161,7 +161,10 @@ fn to_json(report: &RunReport) -> String {
     }
     row.insert("usage".into(), json!(UsageRow::from(&report.usage)));
     row.insert("isolation".into(), json!(report.isolation));
-    row.insert("backend".into(), "native".into());
+    row.insert("backend".into(), report.backend().into());
     row.insert("path".into(), json!(report.path));
+    if let Some(wasm) = &report.wasm {
+        row.insert("wasm".into(), json!(wasm));
+    }
     Value::Object(row).to_string()
 }

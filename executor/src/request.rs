@@ -123,4 +123,30 @@ pub struct RunReport {
     pub isolation: Isolation,
     /// How it was started.
     pub path: Path,
+    /// What the run depends on if the wasm backend made it; `None` for others.
+    pub wasm: Option<WasmUsage>,
+}
+
+/// What a run of the wasm backend used, and what its fuel is a function of.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct WasmUsage {
+    /// Fuel used: the same on every machine.
+    pub fuel: u64,
+    /// The interpreter module.
+    pub module_sha256: Arc<str>,
+    /// The wasmtime version.
+    pub wasmtime: Arc<str>,
+    /// Modules that the program asked for and that this interpreter lacks.
+    #[serde(skip)]
+    pub missing: Vec<String>,
+}
+
+impl RunReport {
+    /// The backend that made the run: `native` or `wasm`.
+    pub fn backend(&self) -> &'static str {
+        match self.wasm {
+            Some(_) => "wasm",
+            None => "native",
+        }
+    }
 }

@@ -204,6 +204,7 @@ impl Sandbox {
                 usage: Usage::default(),
                 isolation: self.isolation(),
                 path: Path::Cold,
+                wasm: None,
             }),
             _ => Err(SandboxError::CellLost(lost)),
         }
@@ -327,6 +328,7 @@ impl Sandbox {
             },
             isolation: self.isolation(),
             path: Path::Cold,
+            wasm: None,
         };
         Ok((report, reusable))
     }

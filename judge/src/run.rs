@@ -13,7 +13,7 @@ use executor::{
 use crate::decide::{self, CheckerAnswer, Decision, Printed};
 use crate::harness::{self, Form, Harness, Job, Source};
 use crate::settings::Rules;
-use crate::verdict::UsageRow;
+use crate::verdict::{UsageRow, WasmEvidence};
 use crate::{
     Checker, Compare, ErrorType, FirstDifference, StdioTest, Submission, Suite, first_difference,
 };
@@ -105,6 +105,9 @@ pub(crate) struct RunTally {
     pub(crate) cold: bool,
     pub(crate) warm: bool,
     pub(crate) isolation: Option<Isolation>,
+    pub(crate) native: bool,
+    /// Of the runs that wasm made: their fuel together.
+    pub(crate) wasm: Option<WasmEvidence>,
     /// A source that might have stood alone was taken as a continuation.
     pub(crate) continuation: bool,
 }
@@ -118,6 +121,10 @@ impl RunTally {
         self.cold |= other.cold;
         self.warm |= other.warm;
         self.isolation = other.isolation.or(self.isolation);
+        self.native |= other.native;
+        if let Some(other) = &other.wasm {
+            self.add_wasm(other);
+        }
         self.continuation |= other.continuation;
     }
 
@@ -128,6 +135,31 @@ impl RunTally {
         self.cold |= report.path == Path::Cold;
         self.warm |= report.path == Path::Warm;
         self.isolation = Some(report.isolation);
+        match &report.wasm {
+            None => self.native = true,
+            Some(wasm) => self.add_wasm(&WasmEvidence {
+                fuel: wasm.fuel,
+                module_sha256: wasm.module_sha256.to_string(),
+                wasmtime: wasm.wasmtime.to_string(),
+            }),
+        }
+    }
+
+    fn add_wasm(&mut self, other: &WasmEvidence) {
+        match &mut self.wasm {
+            Some(wasm) => wasm.fuel += other.fuel,
+            None => self.wasm = Some(other.clone()),
+        }
+    }
+
+    /// The backend of the runs; `mixed` where the native one had to help out.
+    pub(crate) fn backend(&self) -> Option<&'static str> {
+        match (self.native, self.wasm.is_some()) {
+            (false, false) => None,
+            (true, false) => Some("native"),
+            (false, true) => Some("wasm"),
+            (true, true) => Some("mixed"),
+        }
     }
 }
 

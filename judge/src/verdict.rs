@@ -52,7 +52,7 @@ pub struct Verdict {
     pub integrity: Integrity,
     /// The isolation every run had.
     pub isolation: Isolation,
-    /// `native` or `wasm`.
+    /// `native` or `wasm`; `mixed` where some runs needed the native one.
     pub backend: String,
     /// What a wasm verdict depends on; `None` for others.
     pub wasm: Option<WasmEvidence>,
