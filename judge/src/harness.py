@@ -372,10 +372,13 @@ def harness():
     mentioned = set()
     for code in before + cases:
         names_in(code, mentioned)
+    public = set(tests["public"])
+    if not public and not any(name in scope and name not in pristine for name in mentioned):
+        public = mentioned  # Nothing says what is asked for, and it can only be named like a builtin.
     view = {}
     known = {}
     for name, value in scope.items():
-        if name in pristine and name not in tests["public"]:
+        if name in pristine and name not in public:
             continue  # The tests' `len` stays `len`, whatever the submission calls so.
         if id(value) in kept_by_identity:
             value = kept_by_identity[id(value)]
