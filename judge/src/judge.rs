@@ -16,8 +16,8 @@
 //! its budget of timeouts is spent. What is run in vain is not counted, so that neither the number
 //! of workers nor their luck shows in a verdict.
 //!
-//! Memory is flat: at most `2 * workers + 2` submissions are open, and none is started more than
-//! 1,024 places behind one that is not finished.
+//! Memory is flat: at most `2 * workers + 2` submissions are open, only `workers + 1` where their
+//! problems are large, and none is started more than 1,024 places behind one that is not finished.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -39,6 +39,8 @@ use crate::{
 
 /// How far the stream may run ahead of its slowest submission.
 const MAX_LEAD: u64 = 1024;
+/// Open problems larger than this together get a narrower window.
+const OPEN_BYTES: usize = 32 << 20;
 /// How often waiting threads look whether they were cancelled.
 const CANCEL_POLL: Duration = Duration::from_millis(50);
 
@@ -179,6 +181,7 @@ struct State {
 /// A submission being judged.
 struct Open {
     work: Arc<Work>,
+    size_bytes: usize,
     key: Option<Key>,
     stage: Stage,
     running: u32,
@@ -253,7 +256,6 @@ impl<'a> Session<'a> {
 
     fn feed(&self, submissions: impl Iterator<Item = Submission>, workers: usize) {
         let _guard = StopOnPanic(self);
-        let window = 2 * workers + 2;
         for (seq, submission) in (0..).zip(submissions) {
             let mut state = self.state();
             let full = |state: &State| {
@@ -261,6 +263,12 @@ impl<'a> Session<'a> {
                     .open
                     .first_key_value()
                     .map_or(seq, |(slowest, _)| *slowest);
+                let size: usize = state.open.values().map(|open| open.size_bytes).sum();
+                let window = if size > OPEN_BYTES {
+                    workers + 1
+                } else {
+                    2 * workers + 2
+                };
                 state.open.len() >= window || slowest + MAX_LEAD <= seq
             };
             while !state.stopping && full(&state) {
@@ -317,6 +325,7 @@ impl<'a> Session<'a> {
             Suite::Check { .. } | Suite::Asserts { .. } => Stage::Tests,
         };
         let open = Open {
+            size_bytes: problem.suite.size_bytes(),
             work: Arc::new(Work {
                 submission,
                 rules,

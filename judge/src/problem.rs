@@ -85,6 +85,17 @@ impl Suite {
         }
     }
 
+    /// About how many bytes its test cases take; only stdio problems are ever large.
+    pub(crate) fn size_bytes(&self) -> usize {
+        match self {
+            Self::Stdio { tests, .. } => tests
+                .iter()
+                .map(|test| test.stdin.len() + test.expected.len())
+                .sum(),
+            Self::Check { .. } | Self::Asserts { .. } | Self::Call { .. } => 0,
+        }
+    }
+
     /// How many test cases it has.
     pub fn test_count(&self) -> usize {
         match self {
