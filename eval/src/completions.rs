@@ -301,36 +301,8 @@ impl Recorded {
             .map_err(EvalError::read(&self.file))?;
         let text = String::from_utf8(text).map_err(|_| changed())?;
         let row = Row::parse(&text).map_err(|_| changed())?;
-        let target = match problem.suite {
-            Suite::Check { .. } => Target::Function,
-            _ => Target::Program,
-        };
-        let (mode, source) = match row.body().map_err(|_| changed())? {
-            Body::Missing(reason) => (None, SubmissionSource::Missing { reason }),
-            Body::Source(bytes) => (None, finished(bytes, target)),
-            Body::Completion(bytes) => match String::from_utf8(bytes) {
-                Ok(text) => {
-                    let (mode, source) = extract(&text, target, rule, row.human_eval);
-                    (Some(mode), source)
-                }
-                // A lone surrogate, which no Python source can hold. Submitted as it is, so that
-                // it is the compiler that refuses it.
-                Err(error) => (
-                    Some(Mode::Whole),
-                    SubmissionSource::Program(error.into_bytes().into()),
-                ),
-            },
-        };
-        Ok(Answer {
-            submission: Submission {
-                problem: Arc::clone(problem),
-                sample: entry.sample,
-                source,
-                extraction: mode.map(Mode::as_str),
-                truncated: row.generation.truncated.unwrap_or(false),
-            },
-            generation: row.generation,
-        })
+        row.answer(problem, entry.sample, rule)
+            .map_err(|_| changed())
     }
 }
 
@@ -344,7 +316,7 @@ fn finished(bytes: Vec<u8>, target: Target) -> SubmissionSource {
 
 /// The ways in which completions may spell a problem's id: HumanEval's and MBPP's as a bare
 /// number too, and MBPP's as EvalPlus writes it.
-pub(crate) fn spellings(problem_id: &str) -> Vec<String> {
+pub fn spellings(problem_id: &str) -> Vec<String> {
     let mut spellings = vec![problem_id.to_owned()];
     if let Some((benchmark @ ("HumanEval" | "MBPP"), number)) = problem_id.split_once('/')
         && !number.is_empty()
@@ -356,6 +328,44 @@ pub(crate) fn spellings(problem_id: &str) -> Vec<String> {
         }
     }
     spellings
+}
+
+/// One completion row that stands by itself, in a request rather than a file.
+pub struct CompletionRow<'a>(Row<'a>);
+
+impl<'a> CompletionRow<'a> {
+    /// Reads one row and checks it.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, and in which field.
+    pub fn parse(text: &'a str) -> Result<Self, judge::RowError> {
+        Row::parse(text).map(Self).map_err(Into::into)
+    }
+
+    /// The problem it answers, as the row spells it.
+    pub fn problem_id(&self) -> &str {
+        &self.0.problem_id
+    }
+
+    /// Which sample of the problem, if the row says.
+    pub fn sample(&self) -> Option<u32> {
+        self.0.sample
+    }
+
+    /// The submission that its text is for `problem`.
+    ///
+    /// # Errors
+    ///
+    /// The text cannot be read, for example because it is no base64.
+    pub fn answer(
+        &self,
+        problem: &Arc<Problem>,
+        sample: u32,
+        rule: ExtractRule,
+    ) -> Result<Answer, judge::RowError> {
+        self.0.answer(problem, sample, rule).map_err(Into::into)
+    }
 }
 
 /// One row, as far as the index needs it.
@@ -425,6 +435,45 @@ impl<'a> Row<'a> {
                 truncated,
             },
             fields: row,
+        })
+    }
+
+    /// What the row's text is for `problem`.
+    fn answer(
+        &self,
+        problem: &Arc<Problem>,
+        sample: u32,
+        rule: ExtractRule,
+    ) -> Result<Answer, FieldError> {
+        let target = match problem.suite {
+            Suite::Check { .. } => Target::Function,
+            _ => Target::Program,
+        };
+        let (mode, source) = match self.body()? {
+            Body::Missing(reason) => (None, SubmissionSource::Missing { reason }),
+            Body::Source(bytes) => (None, finished(bytes, target)),
+            Body::Completion(bytes) => match String::from_utf8(bytes) {
+                Ok(text) => {
+                    let (mode, source) = extract(&text, target, rule, self.human_eval);
+                    (Some(mode), source)
+                }
+                // A lone surrogate, which no Python source can hold. Submitted as it is, so that
+                // it is the compiler that refuses it.
+                Err(error) => (
+                    Some(Mode::Whole),
+                    SubmissionSource::Program(error.into_bytes().into()),
+                ),
+            },
+        };
+        Ok(Answer {
+            submission: Submission {
+                problem: Arc::clone(problem),
+                sample,
+                source,
+                extraction: mode.map(Mode::as_str),
+                truncated: self.generation.truncated.unwrap_or(false),
+            },
+            generation: self.generation,
         })
     }
 

@@ -50,6 +50,15 @@ impl From<judge::RowError> for FieldError {
     }
 }
 
+impl From<FieldError> for judge::RowError {
+    fn from(error: FieldError) -> Self {
+        Self {
+            field: error.field.unwrap_or_else(|| "row".to_owned()),
+            reason: error.reason,
+        }
+    }
+}
+
 /// A JSON object, its values still unread. A value that nobody asks for costs nothing.
 pub(crate) struct Fields<'a> {
     /// Where the object stands in its row, empty for the row itself.

@@ -22,7 +22,7 @@ mod rows;
 mod starter;
 pub mod stats;
 
-pub use completions::{Answer, Completions, Generation};
+pub use completions::{Answer, CompletionRow, Completions, Generation, spellings};
 pub use dataset::{Dataset, DatasetSpec, Format, Problems, TestSelection};
 pub use error::{EvalError, Place, Position};
 pub use extract::{ExtractRule, Mode, Target, extract};

@@ -27,7 +27,7 @@ pub(crate) struct Key(String);
 /// A bounded store of verdict rows, and a folder behind it.
 pub(crate) struct Cache {
     folder: Option<PathBuf>,
-    rows: Mutex<Rows>,
+    rows: Arc<Mutex<Rows>>,
     digests: Mutex<VecDeque<(Weak<Problem>, [u8; 32])>>,
     context: [u8; 32],
 }
@@ -56,25 +56,22 @@ impl Cache {
                 Some(folder.clone())
             }
         };
-        let mut hash = Fields::default();
-        hash.field(env!("CARGO_PKG_VERSION").as_bytes());
-        hash.field(HARNESS.as_bytes());
-        hash.field(runner.backend().as_bytes());
-        hash.field(runner.isolation().as_str().as_bytes());
-        hash.field(runner.interpreter().fingerprint.as_bytes());
-        hash.field(format!("{:?}", config.aggregate).as_bytes());
-        hash.field(format!("{:?}", config.stop_after_failures).as_bytes());
-        hash.field(format!("{:?}", config.max_timeouts).as_bytes());
-        hash.field(match config.network {
-            Network::None => b"none",
-            Network::Loopback => b"loopback",
-        });
         Ok(Some(Self {
             folder,
-            rows: Mutex::default(),
+            rows: Arc::default(),
             digests: Mutex::default(),
-            context: hash.finish(),
+            context: context(config, runner),
         }))
+    }
+
+    /// The same store for another configuration; `None` if that wants none.
+    pub(crate) fn sharing(&self, config: &JudgeConfig, runner: &dyn Runner) -> Option<Self> {
+        (config.cache != CacheConfig::Off).then(|| Self {
+            folder: self.folder.clone(),
+            rows: self.rows.clone(),
+            digests: Mutex::default(),
+            context: context(config, runner),
+        })
     }
 
     /// The key of one submission.
@@ -166,6 +163,24 @@ impl Cache {
             rows.bytes -= rows.by_key.remove(&oldest).map_or(0, |row| row.len());
         }
     }
+}
+
+/// Everything that verdicts depend on besides problem, rules and source.
+fn context(config: &JudgeConfig, runner: &dyn Runner) -> [u8; 32] {
+    let mut hash = Fields::default();
+    hash.field(env!("CARGO_PKG_VERSION").as_bytes());
+    hash.field(HARNESS.as_bytes());
+    hash.field(runner.backend().as_bytes());
+    hash.field(runner.isolation().as_str().as_bytes());
+    hash.field(runner.interpreter().fingerprint.as_bytes());
+    hash.field(format!("{:?}", config.aggregate).as_bytes());
+    hash.field(format!("{:?}", config.stop_after_failures).as_bytes());
+    hash.field(format!("{:?}", config.max_timeouts).as_bytes());
+    hash.field(match config.network {
+        Network::None => b"none",
+        Network::Loopback => b"loopback",
+    });
+    hash.finish()
 }
 
 impl Key {

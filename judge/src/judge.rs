@@ -48,7 +48,7 @@ const CANCEL_POLL: Duration = Duration::from_millis(50);
 pub struct Judge {
     config: JudgeConfig,
     runner: Arc<dyn Runner>,
-    harness: Harness,
+    harness: Arc<Harness>,
     cache: Option<Cache>,
 }
 
@@ -80,9 +80,32 @@ impl Judge {
         Ok(Self {
             config,
             runner,
-            harness: Harness::default(),
+            harness: Arc::default(),
             cache,
         })
+    }
+
+    /// A judge with other settings that shares this one's cache of verdicts, and makes its runs
+    /// through another runner of the same kind (same backend, isolation and interpreter: one that
+    /// queues for this one's, say). Cheap.
+    ///
+    /// # Panics
+    ///
+    /// The runner is of another kind.
+    pub fn sharing(&self, config: JudgeConfig, runner: Arc<dyn Runner>) -> Self {
+        assert!(
+            runner.backend() == self.runner.backend()
+                && runner.isolation() == self.runner.isolation()
+                && runner.interpreter() == self.runner.interpreter(),
+            "verdicts are shared between runners of one kind only"
+        );
+        let cache = self.cache.as_ref();
+        Self {
+            cache: cache.and_then(|cache| cache.sharing(&config, &*runner)),
+            harness: self.harness.clone(),
+            config,
+            runner,
+        }
     }
 
     /// Whether `problem` can be judged under this configuration.
@@ -382,7 +405,7 @@ impl<'a> Session<'a> {
             let result = work.run(
                 task,
                 &*judge.runner,
-                &judge.harness,
+                &*judge.harness,
                 judge.config.network,
                 self.cancel,
                 &mut tally,
