@@ -2,6 +2,7 @@
 //! [`crate::config`].
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -72,6 +73,7 @@ pub(crate) enum Command {
     Dataset(DatasetCommand),
     Doctor(DoctorArgs),
     Classify(ClassifyArgs),
+    Serve(Box<ServeArgs>),
     Completions(CompletionsArgs),
 }
 
@@ -304,8 +306,9 @@ pub(crate) struct SandboxArgs {
     pub(crate) path: PathChoice,
 
     /// What network a program sees: none, or a loopback of its own
-    #[arg(long, value_name = "WHAT", default_value = "none")]
-    pub(crate) network: NetworkChoice,
+    /// [default: none; for `serve`, what its configuration says]
+    #[arg(long, value_name = "WHAT")]
+    pub(crate) network: Option<NetworkChoice>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize)]
@@ -540,6 +543,59 @@ pub(crate) enum KindChoice {
     Check,
     /// By assert statements below them
     Asserts,
+}
+
+/// Serve the sandbox and the judge over HTTP
+///
+/// Answers SandboxFusion's contract (POST /run_code, /run_jupyter, /submit, …), so that its SDK and
+/// verl work unchanged, and POST /v1/judge, which takes many submissions and streams verdicts. GET
+/// /healthz, /readyz and /metrics (Prometheus). SIGTERM or Ctrl-C lets requests under way finish; a
+/// second one ends at once. TLS is a proxy's business.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  codejury serve
+  codejury serve --listen 0.0.0.0:8080 --token-file /etc/codejury/token
+  codejury serve --print-config > serve.toml; codejury serve --config serve.toml
+  curl -s localhost:8080/run_code -H 'Content-Type: application/json' \\
+       -d '{\"code\": \"print(1+1)\", \"language\": \"python\"}'")]
+pub(crate) struct ServeArgs {
+    /// Address and port [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) listen: Option<SocketAddr>,
+
+    /// A file whose first line is the bearer token that requests must carry
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+
+    /// A configuration file (TOML); flags win over it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Print a configuration file with every key, its default and what it means
+    #[arg(long)]
+    pub(crate) print_config: bool,
+
+    /// What is logged on standard error: error, warn, info, debug, or a filter like
+    /// server=debug,info
+    #[arg(long, value_name = "FILTER", default_value = "info")]
+    pub(crate) log: String,
+
+    #[command(flatten)]
+    pub(crate) sandbox: SandboxArgs,
+
+    /// How many runs go on at once [default: one for each processor]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096), help_heading = "Sandbox")]
+    pub(crate) slots: Option<u16>,
+
+    /// Whether cells proven clean are used again
+    #[arg(
+        long,
+        value_name = "HOW",
+        default_value = "reuse",
+        help_heading = "Sandbox"
+    )]
+    pub(crate) cells: CellsChoice,
 }
 
 /// Print a completion script for a shell

@@ -55,9 +55,15 @@ impl SandboxArgs {
     }
 
     pub(crate) fn network(&self) -> Network {
-        match self.network {
-            NetworkChoice::None => Network::None,
-            NetworkChoice::Loopback => Network::Loopback,
+        self.network.unwrap_or_default().into()
+    }
+}
+
+impl From<NetworkChoice> for Network {
+    fn from(choice: NetworkChoice) -> Self {
+        match choice {
+            NetworkChoice::None => Self::None,
+            NetworkChoice::Loopback => Self::Loopback,
         }
     }
 }

@@ -6,6 +6,7 @@ use std::io;
 use eval::EvalError;
 use executor::SandboxError;
 use judge::JudgeError;
+use server::{ConfigError, ServeError};
 
 use crate::output::{Palette, inline};
 
@@ -117,6 +118,16 @@ fn known_code(link: &(dyn std::error::Error + 'static)) -> Option<ExitCode> {
             _ => Some(ExitCode::OurFailure),
         };
     }
+    if let Some(error) = link.downcast_ref::<ServeError>() {
+        return match error {
+            ServeError::Judge(_) => None,
+            ServeError::Thread(_) => Some(ExitCode::OurFailure),
+            _ => Some(ExitCode::BadInput),
+        };
+    }
+    if link.is::<ConfigError>() {
+        return Some(ExitCode::BadInput);
+    }
     link.downcast_ref::<EvalError>().map(|error| match error {
         EvalError::Write { source, .. } if is_about_the_path(source) => ExitCode::BadInput,
         EvalError::Write { .. } | EvalError::DuplicateVerdict { .. } => ExitCode::OurFailure,
@@ -159,6 +170,17 @@ fn hint_of(error: &anyhow::Error) -> Option<String> {
             return Some(
                 "`codejury doctor` shows what this host gives; verdicts so far are kept".into(),
             );
+        }
+        match link.downcast_ref::<ServeError>() {
+            Some(ServeError::Listen { source, .. })
+                if source.kind() == io::ErrorKind::AddrInUse =>
+            {
+                return Some("another program listens there; --listen takes another port".into());
+            }
+            _ => {}
+        }
+        if link.is::<ConfigError>() {
+            return Some("`codejury serve --print-config` shows every key".into());
         }
         match link.downcast_ref::<SandboxError>()? {
             SandboxError::IsolationUnavailable { remedy, .. } => {

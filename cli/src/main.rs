@@ -20,6 +20,7 @@ mod judge;
 mod output;
 mod progress;
 mod run;
+mod serve;
 mod summary;
 mod units;
 
@@ -61,6 +62,7 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
         Command::Dataset(command) => dataset::run(&command),
         Command::Doctor(args) => doctor::run(&args),
         Command::Classify(args) => classify::run(&args),
+        Command::Serve(args) => serve::run(&args),
         Command::Completions(args) => completions::run(&args),
     }
 }

@@ -31,6 +31,8 @@ use crate::{Isolation, Limits, Network, SandboxError};
 
 /// The executable of every cell, built by `build.rs`.
 const EXECUTABLE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/codejury-cell"));
+/// What a run can write besides its working directory.
+const OTHER_FOLDERS: [&str; 3] = ["/tmp", "/mnt", "/dev/shm"];
 /// A cell that is not ready after this long hangs.
 const READY_WITHIN: Duration = Duration::from_secs(20);
 
@@ -594,11 +596,20 @@ pub(crate) fn memory_file(bytes: &[u8]) -> io::Result<File> {
     Ok(file)
 }
 
-/// Whether a path stays where it is told: relative, and nothing but names.
-pub(crate) fn is_plain_relative(path: &Path) -> bool {
+/// Whether a path names a file of the run's own folders: relative to the working directory, or, in
+/// a root of its own, absolute below one of the other folders that a run can write.
+pub(crate) fn is_runs_own(path: &Path, own_root: bool) -> bool {
     use std::os::unix::ffi::OsStrExt;
-    path.components().next().is_some()
-        && path
+    let below = OTHER_FOLDERS
+        .iter()
+        .find_map(|folder| path.strip_prefix(folder).ok());
+    let inner = match below {
+        Some(_) if !own_root => return false,
+        Some(inner) => inner,
+        None => path,
+    };
+    inner.components().next().is_some()
+        && inner
             .components()
             .all(|c| matches!(c, std::path::Component::Normal(_)))
         && !path.as_os_str().as_bytes().contains(&0)
@@ -635,17 +646,29 @@ mod tests {
     }
 
     #[test]
-    fn only_plain_relative_paths_are_taken() {
-        for (path, fine) in [
-            ("a", true),
-            ("a/b.txt", true),
-            ("", false),
-            ("/a", false),
-            ("../a", false),
-            ("a/../b", false),
-            ("a\0b", false),
+    fn only_paths_of_the_runs_own_folders_are_taken() {
+        for (path, fine, fine_in_own_root) in [
+            ("a", true, true),
+            ("a/b.txt", true, true),
+            ("", false, false),
+            ("../a", false, false),
+            ("a/../b", false, false),
+            ("a\0b", false, false),
+            ("/a", false, false),
+            ("/etc/passwd", false, false),
+            ("/mnt/a/b", false, true),
+            ("/tmp/a", false, true),
+            ("/dev/shm/a", false, true),
+            ("/mnt", false, false),
+            ("/mnt/../etc/a", false, false),
+            ("/tmpa", false, false),
         ] {
-            assert_eq!(is_plain_relative(Path::new(path)), fine, "{path:?}");
+            assert_eq!(is_runs_own(Path::new(path), false), fine, "{path:?}");
+            assert_eq!(
+                is_runs_own(Path::new(path), true),
+                fine_in_own_root,
+                "{path:?}"
+            );
         }
     }
 }

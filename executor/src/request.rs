@@ -24,7 +24,7 @@ pub struct RunRequest {
     /// Gives the program descriptor 3, a pipe whose bytes come back in [`RunReport::report`]. For
     /// harnesses of ours; what is written there can be forged by the program.
     pub report_pipe: bool,
-    /// Files of the working directory to read back after the run, by relative path.
+    /// Files to read back after the run; paths as in [`InputFile`].
     pub collect: Vec<PathBuf>,
 }
 
@@ -64,10 +64,11 @@ pub enum Program {
     },
 }
 
-/// A file placed into the working directory before the run.
+/// A file placed into the run's own folders before the run.
 #[derive(Clone, Debug)]
 pub struct InputFile {
-    /// Path relative to the working directory; no `..`, no absolute path.
+    /// Relative to the working directory, or absolute below `/tmp`, `/mnt` or `/dev/shm` (level
+    /// `namespaces` only); no `..`.
     pub path: PathBuf,
     /// Its content.
     pub content: Arc<[u8]>,

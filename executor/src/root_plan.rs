@@ -41,14 +41,15 @@ pub(crate) struct RootPlan {
 }
 
 impl RootPlan {
-    /// What this interpreter needs on this host.
-    pub(crate) fn new(interpreter: &Interpreter) -> Self {
+    /// What this interpreter needs on this host, and `more`.
+    pub(crate) fn new(interpreter: &Interpreter, more: &[PathBuf]) -> Self {
         let mut plan = Self::default();
         // Shorter paths first: what lies below a bind is there already.
         let mut paths: Vec<PathBuf> = SYSTEM
             .iter()
             .map(PathBuf::from)
             .chain(interpreter.tree.clone())
+            .chain(more.iter().cloned())
             .collect();
         paths.sort_by_key(|path| path.components().count());
         for path in paths {

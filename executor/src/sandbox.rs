@@ -52,6 +52,9 @@ pub struct SandboxConfig {
     pub isolation: IsolationRequest,
     /// Throw every cell away after its run instead of reusing the ones proven clean.
     pub one_shot_cells: bool,
+    /// Host folders and files that runs may read besides the interpreter's and the system's: what a
+    /// compiler needs, say.
+    pub more_paths: Vec<PathBuf>,
     /// How many runs may go on at once; `None` is one for each processor this process may use.
     pub slots: Option<usize>,
 }
@@ -92,6 +95,12 @@ impl Cancel {
         let _ = self.0.write(1);
     }
 
+    /// Blocks until [`Cancel::cancel`] is called.
+    pub fn wait(&self) {
+        let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+        while !matches!(poll(&mut fds, PollTimeout::NONE), Ok(n) if n > 0) {}
+    }
+
     /// Whether [`Cancel::cancel`] was called.
     pub fn is_cancelled(&self) -> bool {
         let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
@@ -115,7 +124,7 @@ impl Sandbox {
             let sandbox = Self {
                 plan: CellPlan {
                     isolation,
-                    root: RootPlan::new(&interpreter),
+                    root: RootPlan::new(&interpreter, &config.more_paths),
                     filters: Filters::compile()?,
                     cgroups: Cgroups::detect(),
                     landlock_abi: host::landlock_abi(),
@@ -178,7 +187,7 @@ impl Sandbox {
         request: &RunRequest,
         cancel: Option<&Cancel>,
     ) -> Result<RunReport, SandboxError> {
-        validate(request)?;
+        validate(request, self.plan.isolation)?;
         let _slot = self.slots.take();
         let mut lost = String::new();
         // Losing a cell is our failure, so the run is repeated; but a program that takes one down
@@ -217,7 +226,8 @@ impl Sandbox {
         let alone = self.one_shot_cells
             || request.network == Network::Loopback
             || !request.files.is_empty()
-            || !request.collect.is_empty();
+            || !request.collect.is_empty()
+            || matches!(request.program, Program::Command { .. });
         let reused = if alone {
             None
         } else {
@@ -699,7 +709,7 @@ fn start_error(request: &RunRequest, step: &str, errno: i32) -> SandboxError {
 }
 
 /// Refuses what cannot be carried out as written, before anything is started.
-fn validate(request: &RunRequest) -> Result<(), SandboxError> {
+fn validate(request: &RunRequest, isolation: Isolation) -> Result<(), SandboxError> {
     use std::os::unix::ffi::OsStrExt;
     let invalid = |text: String| Err(SandboxError::InvalidRequest(text));
     let limits = &request.limits;
@@ -740,9 +750,9 @@ fn validate(request: &RunRequest) -> Result<(), SandboxError> {
         .map(|f| &f.path)
         .chain(&request.collect)
     {
-        if !cells::is_plain_relative(path) {
+        if !cells::is_runs_own(path, isolation == Isolation::Namespaces) {
             return invalid(format!(
-                "file path {path:?} must be relative and stay inside the working directory"
+                "file path {path:?} is not in the working directory or another folder of the run"
             ));
         }
     }

@@ -88,7 +88,11 @@ fn receive(prepared: &Prepared, arrived: &mut Arrived) -> Result<(), Errno> {
     Ok(())
 }
 
-fn write_main(_: &Prepared, arrived: &mut Arrived) -> Result<(), Errno> {
+fn write_main(prepared: &Prepared, arrived: &mut Arrived) -> Result<(), Errno> {
+    if !prepared.header.script {
+        // A command's folder holds its own files only; its cell serves no other run.
+        let _ = std::fs::remove_file(MAIN_FILE);
+    }
     match arrived.payload.source.take() {
         Some(source) => {
             // Through a description of its own, gone at exec: the file must have no writer when
@@ -173,7 +177,9 @@ fn drop_privileges(prepared: &Prepared, _: &mut Arrived) -> Result<(), Errno> {
 
 fn write_files(_: &Prepared, arrived: &mut Arrived) -> Result<(), Errno> {
     for (path, content) in std::mem::take(&mut arrived.payload.files) {
-        if !path.components().all(|c| matches!(c, Component::Normal(_))) {
+        // An absolute one starts at the run's own root.
+        let plain = |c| matches!(c, Component::Normal(_) | Component::RootDir);
+        if !path.components().all(plain) {
             return Err(libc::EINVAL);
         }
         let mut folders: Vec<_> = path

@@ -489,6 +489,10 @@ fn failed_step(mut report: &[u8]) -> SetupFailure {
 fn open_regular(dir: RawFd, path: &Path) -> Option<OwnedFd> {
     let mut parts = path.components().peekable();
     let mut folder: Option<OwnedFd> = None;
+    if parts.next_if_eq(&Component::RootDir).is_some() {
+        let root = sys::open(Path::new("/"), libc::O_RDONLY | libc::O_DIRECTORY, 0);
+        folder = Some(root.ok()?);
+    }
     while let Some(Component::Normal(name)) = parts.next() {
         let name = CString::new(name.as_bytes()).ok()?;
         let at = folder.as_ref().map_or(dir, AsRawFd::as_raw_fd);

@@ -1,0 +1,110 @@
+//! `codejury serve`: the sandbox and the judge over HTTP.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use executor::{Sandbox, SandboxConfig};
+use server::{Runners, ServeConfig, Server};
+
+use crate::args::{CellsChoice, ServeArgs};
+use crate::config::describe;
+use crate::exit::ExitCode;
+use crate::output::{self, say};
+
+/// Threads that read requests and write answers. Runs have threads of their own.
+const ASYNC_THREADS: usize = 4;
+
+pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
+    if args.print_config {
+        output::print(server::EXAMPLE_CONFIG)?;
+        return Ok(ExitCode::Done);
+    }
+    let config = args.config()?;
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let slots = args.slots.map_or(processors, usize::from);
+    log(args);
+    let sandbox = SandboxConfig {
+        one_shot_cells: args.cells == CellsChoice::Once,
+        slots: Some(slots),
+        ..args.sandbox.config()?
+    };
+    let more_paths = config.language_paths();
+    let python = Sandbox::new(sandbox.clone())?;
+    say(format!("codejury: {}\n", describe(&python)));
+    let others = Sandbox::new(SandboxConfig {
+        more_paths,
+        ..sandbox
+    })?;
+    let runners = Runners {
+        python: Arc::new(python),
+        others: Arc::new(others),
+        slots,
+    };
+    raise_descriptor_limit();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(processors.min(ASYNC_THREADS))
+        .enable_all()
+        .build()
+        .context("cannot start the server's threads")?;
+    runtime.block_on(async {
+        let stop = stop()?;
+        let server = Server::bind(config, runners).await?;
+        if server.is_open_to_all() {
+            say(format!(
+                "warning: {} can be reached from other machines and asks for no token; \
+                 give it one with --token-file, or listen on 127.0.0.1\n",
+                server.address()
+            ));
+        }
+        say(format!("codejury: listening on http://{}\n", server.address()));
+        server.run(stop).await;
+        anyhow::Ok(())
+    })?;
+    // What still runs ends with this process: cells die with their supervisor.
+    runtime.shutdown_background();
+    Ok(ExitCode::Done)
+}
+
+impl ServeArgs {
+    /// The configuration file with the flags over it.
+    fn config(&self) -> anyhow::Result<ServeConfig> {
+        let mut config = match &self.config {
+            Some(path) => ServeConfig::read(path)?,
+            None => ServeConfig::default(),
+        };
+        config.listen = self.listen.unwrap_or(config.listen);
+        if let Some(file) = &self.token_file {
+            config.token_file = Some(file.clone());
+        }
+        if let Some(network) = self.sandbox.network {
+            config.run.network = network.into();
+        }
+        Ok(config)
+    }
+}
+
+/// Ready at the first SIGTERM, SIGINT or SIGHUP.
+fn stop() -> anyhow::Result<impl Future<Output = ()>> {
+    let switch = crate::interrupt::switch()?;
+    Ok(async move {
+        let _ = tokio::task::spawn_blocking(move || switch.wait()).await;
+    })
+}
+
+/// Ten thousand connections need as many descriptors; the soft limit is often 1,024.
+fn raise_descriptor_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        // Where this is refused, fewer connections are accepted at once.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
+}
+
+fn log(args: &ServeArgs) {
+    let filter = tracing_subscriber::EnvFilter::try_new(&args.log).unwrap_or_default();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
+}
