@@ -56,7 +56,10 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
                 server.address()
             ));
         }
-        say(format!("codejury: listening on http://{}\n", server.address()));
+        say(format!(
+            "codejury: listening on http://{}\n",
+            server.address()
+        ));
         server.run(stop).await;
         anyhow::Ok(())
     })?;

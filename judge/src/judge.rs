@@ -405,7 +405,7 @@ impl<'a> Session<'a> {
             let result = work.run(
                 task,
                 &*judge.runner,
-                &*judge.harness,
+                &judge.harness,
                 judge.config.network,
                 self.cancel,
                 &mut tally,

@@ -50,7 +50,10 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/run_code", post(run_code))
         .route("/run_jupyter", post(run_jupyter))
         .route("/v1/judge", post(judge_calls::handle))
-        .route("/v1/ping", get(|| async { json_answer(StatusCode::OK, "\"pong\"") }))
+        .route(
+            "/v1/ping",
+            get(|| async { json_answer(StatusCode::OK, "\"pong\"") }),
+        )
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
@@ -148,7 +151,10 @@ impl App {
             return Client(first.chars().take(256).collect::<String>().into());
         }
         let peer = request.extensions().get::<Peer>();
-        Client(peer.map_or_else(|| "unknown".into(), |Peer(address)| address.to_string().into()))
+        Client(peer.map_or_else(
+            || "unknown".into(),
+            |Peer(address)| address.to_string().into(),
+        ))
     }
 
     /// A request's whole body.
@@ -280,7 +286,10 @@ impl IntoResponse for Rejection {
                 let body = json!({ "detail": faults }).to_string();
                 json_answer(StatusCode::UNPROCESSABLE_ENTITY, body)
             }
-            Self::TooLarge => say(StatusCode::PAYLOAD_TOO_LARGE, "the request body is too large"),
+            Self::TooLarge => say(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "the request body is too large",
+            ),
             Self::NoRoom => say(
                 StatusCode::GATEWAY_TIMEOUT,
                 "the server holds too many request bodies; try again",
@@ -290,10 +299,9 @@ impl IntoResponse for Rejection {
                 "the request body did not arrive in time",
             ),
             Self::Incomplete => say(StatusCode::BAD_REQUEST, "the request body broke off"),
-            Self::Refused(Refused::Full) => say(
-                StatusCode::GATEWAY_TIMEOUT,
-                "the queue is full; try again",
-            ),
+            Self::Refused(Refused::Full) => {
+                say(StatusCode::GATEWAY_TIMEOUT, "the queue is full; try again")
+            }
             Self::Refused(Refused::Waited) => say(
                 StatusCode::GATEWAY_TIMEOUT,
                 "no slot became free in time; try again",

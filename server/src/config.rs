@@ -431,10 +431,19 @@ mod tests {
             ("nope = 1", "nope"),
             ("listen = \"here\"", "listen"),
             ("[languages.python]\nfile = \"a\"\nrun = \"b\"", "--python"),
-            ("[languages.cobol]\nfile = \"a\"\nrun = \"b\"", "languages.cobol"),
-            ("[languages.cpp]\nfile = \"a/b\"\nrun = \"b\"", "languages.cpp.file"),
+            (
+                "[languages.cobol]\nfile = \"a\"\nrun = \"b\"",
+                "languages.cobol",
+            ),
+            (
+                "[languages.cpp]\nfile = \"a/b\"\nrun = \"b\"",
+                "languages.cpp.file",
+            ),
             ("[languages.cpp]\nfile = \"a\"", "run"),
-            ("[languages.cpp]\nfile = \"a\"\nrun = \"b\"\npaths = [\"x\"]", "absolute"),
+            (
+                "[languages.cpp]\nfile = \"a\"\nrun = \"b\"\npaths = [\"x\"]",
+                "absolute",
+            ),
         ];
         for (text, named) in cases {
             let error = read(text).unwrap_err();

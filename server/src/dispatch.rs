@@ -28,8 +28,6 @@ pub(crate) enum Refused {
 pub(crate) enum Patience {
     /// Counts against the queue's bound, and gives up.
     AtMost(Duration),
-    /// Counts against the queue's bound, and waits as long as it takes.
-    AsLongAsItTakes,
     /// Part of work that was admitted already.
     Admitted,
 }

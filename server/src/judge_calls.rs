@@ -142,7 +142,9 @@ fn read(app: &App, body: &HeldBody) -> Result<Call, Rejection> {
         )));
     }
     let (config, extract) = settings(app, options.as_deref()).map_err(unprocessable)?;
-    let judge = app.judge.sharing(config.clone(), app.runners.python.clone());
+    let judge = app
+        .judge
+        .sharing(config.clone(), app.runners.python.clone());
 
     let mut by_id: HashMap<String, Arc<Problem>> = HashMap::new();
     for (index, row) in problems.iter().enumerate() {
@@ -210,7 +212,10 @@ fn settings(app: &App, options: Option<&RawValue>) -> Result<(JudgeConfig, Extra
     let options: Options = match options {
         Some(raw) => serde_json::from_str(raw.get()).map_err(|error| {
             let text = error.to_string();
-            format!("options: {}", text.split(" at line ").next().unwrap_or(&text))
+            format!(
+                "options: {}",
+                text.split(" at line ").next().unwrap_or(&text)
+            )
         })?,
         None => Options::default(),
     };

@@ -25,7 +25,8 @@ mod serve;
 mod text;
 
 pub use config::{
-    ConfigError, EXAMPLE_CONFIG, HttpConfig, JudgeCallsConfig, LanguageConfig, QueueConfig, RunConfig, ServeConfig,
+    ConfigError, EXAMPLE_CONFIG, HttpConfig, JudgeCallsConfig, LanguageConfig, QueueConfig,
+    RunConfig, ServeConfig,
 };
 pub use error::ServeError;
 pub use serve::{Runners, Server};

@@ -106,7 +106,11 @@ impl Metrics {
     fn registered(mut self, build: &[(&'static str, String)], slots: usize) -> Self {
         let registry = &mut self.registry;
         let labels: Vec<(&'static str, String)> = build.to_vec();
-        registry.register("build", "Version, isolation, backend and interpreter", Info::new(labels));
+        registry.register(
+            "build",
+            "Version, isolation, backend and interpreter",
+            Info::new(labels),
+        );
         let slots_gauge: Gauge = Gauge::default();
         slots_gauge.set(slots as i64);
         registry.register("slots", "Runs that may go on at once", slots_gauge);
@@ -123,7 +127,11 @@ impl Metrics {
             Unit::Seconds,
             self.queue_time.clone(),
         );
-        registry.register("refused_runs", "Runs refused for load", self.refused.clone());
+        registry.register(
+            "refused_runs",
+            "Runs refused for load",
+            self.refused.clone(),
+        );
         registry.register(
             "runs",
             "Finished runs by how they ended and how they were started",
@@ -157,9 +165,17 @@ impl Metrics {
         for (name, help, gauge) in [
             ("queue_waiting", "Runs waiting for a slot", &gauges.waiting),
             ("queue_running", "Runs going on", &gauges.running),
-            ("queue_clients", "Clients with a run waiting", &gauges.clients),
+            (
+                "queue_clients",
+                "Clients with a run waiting",
+                &gauges.clients,
+            ),
             ("connections", "Open connections", &gauges.connections),
-            ("judge_calls", "Calls of /v1/judge going on", &gauges.judge_calls),
+            (
+                "judge_calls",
+                "Calls of /v1/judge going on",
+                &gauges.judge_calls,
+            ),
             ("body_bytes", "Request bodies held", &gauges.body_bytes),
         ] {
             registry.register(name, help, gauge.clone());
@@ -168,9 +184,7 @@ impl Metrics {
     }
 
     pub(crate) fn answered(&self, path: &'static str, code: u16, time: Duration) {
-        self.requests
-            .get_or_create(&Answered { path, code })
-            .inc();
+        self.requests.get_or_create(&Answered { path, code }).inc();
         self.request_time
             .get_or_create(&Path { path })
             .observe(time.as_secs_f64());
@@ -205,9 +219,7 @@ impl Metrics {
             Err(SandboxError::InvalidRequest(_)) => ("refused", "none"),
             Err(_) => ("sandbox_error", "none"),
         };
-        self.runs
-            .get_or_create(&RunLabels { outcome, path })
-            .inc();
+        self.runs.get_or_create(&RunLabels { outcome, path }).inc();
     }
 
     pub(crate) fn judged(&self, verdict: &Verdict) {

@@ -163,7 +163,8 @@ impl Server {
                 request.extensions_mut().insert(Peer(peer.ip()));
                 router.clone().oneshot(request.map(Body::new))
             });
-            let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
+            let connection =
+                graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
             let connections = self.app.connections.clone();
             connections.fetch_add(1, Ordering::Relaxed);
             tokio::spawn(async move {
@@ -177,7 +178,10 @@ impl Server {
         drop(self.listener);
         let drain = Duration::from_secs_f64(self.app.config.http.drain_timeout_s);
         tracing::info!("draining");
-        if tokio::time::timeout(drain, graceful.shutdown()).await.is_err() {
+        if tokio::time::timeout(drain, graceful.shutdown())
+            .await
+            .is_err()
+        {
             tracing::warn!("requests were still under way after the drain time; they are ended");
         }
         let queue = self.app.dispatch.queue.clone();

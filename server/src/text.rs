@@ -9,7 +9,10 @@ use executor::Captured;
 pub(crate) fn decoded(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap_or_else(|error| {
         let (at, kind) = (error.utf8_error().valid_up_to(), error.utf8_error());
-        format!("[DecodeError] {}", complaint(error.as_bytes(), at, kind.error_len()))
+        format!(
+            "[DecodeError] {}",
+            complaint(error.as_bytes(), at, kind.error_len())
+        )
     })
 }
 
@@ -49,13 +52,11 @@ pub(crate) fn from_base64(text: &str) -> Result<Vec<u8>, String> {
     let mut padding = 0;
     for byte in text.bytes() {
         match byte {
-            b'=' => {
-                // Padding counts only where it can stand; once complete, nothing more is read.
-                if kept.len() % 4 >= 2 {
-                    padding += 1;
-                    if kept.len() % 4 + padding >= 4 {
-                        break;
-                    }
+            // Padding counts only where it can stand; once complete, nothing more is read.
+            b'=' if kept.len() % 4 >= 2 => {
+                padding += 1;
+                if kept.len() % 4 + padding >= 4 {
+                    break;
                 }
             }
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'+' | b'/' => {
@@ -98,11 +99,23 @@ mod tests {
     fn bytes_that_are_no_text_become_pythons_complaint() {
         let cases: [(&[u8], &str); 6] = [
             (b"\xff", "byte 0xff in position 0: invalid start byte"),
-            (b"a\xc3(", "byte 0xc3 in position 1: invalid continuation byte"),
-            (b"ab\xe2\x82", "bytes in position 2-3: unexpected end of data"),
-            (b"\xe2\x82(", "bytes in position 0-1: invalid continuation byte"),
+            (
+                b"a\xc3(",
+                "byte 0xc3 in position 1: invalid continuation byte",
+            ),
+            (
+                b"ab\xe2\x82",
+                "bytes in position 2-3: unexpected end of data",
+            ),
+            (
+                b"\xe2\x82(",
+                "bytes in position 0-1: invalid continuation byte",
+            ),
             (b"\xc3", "byte 0xc3 in position 0: unexpected end of data"),
-            (b"\xed\xa0\x80", "byte 0xed in position 0: invalid continuation byte"),
+            (
+                b"\xed\xa0\x80",
+                "byte 0xed in position 0: invalid continuation byte",
+            ),
         ];
         for (bytes, end) in cases {
             let expected = format!("[DecodeError] 'utf-8' codec can't decode {end}");

@@ -72,7 +72,12 @@ pub(crate) async fn run_jupyter(
         Patience::AtMost(on.app.config.queue_wait())
     };
     let runner = &on.app.runners.python;
-    let report = match on.app.dispatch.run(runner, on.client, run, patience).await? {
+    let report = match on
+        .app
+        .dispatch
+        .run(runner, on.client, run, patience)
+        .await?
+    {
         Ok(report) => report,
         Err(error) => return exception(answer, in_full(&error)),
     };

@@ -137,7 +137,12 @@ fn built_in() -> BTreeMap<String, LanguageConfig> {
         (
             "cpp",
             with_paths(
-                compiled("main.cpp", "g++ -std=c++17 main.cpp -o test", "test", "./test"),
+                compiled(
+                    "main.cpp",
+                    "g++ -std=c++17 main.cpp -o test",
+                    "test",
+                    "./test",
+                ),
                 &["/usr/include", "/usr/local/include"],
             ),
         ),
@@ -149,7 +154,12 @@ fn built_in() -> BTreeMap<String, LanguageConfig> {
             "go",
             home(
                 with_paths(
-                    reserving(compiled("main.go", "go build -o test main.go", "test", "./test")),
+                    reserving(compiled(
+                        "main.go",
+                        "go build -o test main.go",
+                        "test",
+                        "./test",
+                    )),
                     &["/usr/local/go", "/usr/share/go", "/usr/include"],
                 ),
                 "GOCACHE",
@@ -185,17 +195,32 @@ fn built_in() -> BTreeMap<String, LanguageConfig> {
         ("lua", script("main.lua", "lua main.lua")),
         (
             "perl",
-            with_paths(script("main.pl", "perl main.pl"), &["/usr/share/perl", "/usr/share/perl5"]),
+            with_paths(
+                script("main.pl", "perl main.pl"),
+                &["/usr/share/perl", "/usr/share/perl5"],
+            ),
         ),
-        ("ruby", with_paths(script("main.rb", "ruby main.rb"), &["/usr/share/rubygems-integration"])),
+        (
+            "ruby",
+            with_paths(
+                script("main.rb", "ruby main.rb"),
+                &["/usr/share/rubygems-integration"],
+            ),
+        ),
         (
             "R",
-            with_paths(script("main.R", "Rscript main.R"), &["/usr/share/R", "/etc/R"]),
+            with_paths(
+                script("main.R", "Rscript main.R"),
+                &["/usr/share/R", "/etc/R"],
+            ),
         ),
         ("julia", reserving(script("main.jl", "julia main.jl"))),
         (
             "racket",
-            with_paths(script("main.rkt", "racket main.rkt"), &["/usr/share/racket"]),
+            with_paths(
+                script("main.rkt", "racket main.rkt"),
+                &["/usr/share/racket"],
+            ),
         ),
         ("scala", reserving(script("main.scala", "scala main.scala"))),
         (

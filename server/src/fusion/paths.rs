@@ -62,9 +62,13 @@ pub(crate) fn input_files(files: &[(String, String)]) -> Result<Vec<InputFile>, 
         found.push(InputFile { path, content });
     }
     for file in &found {
-        let inside = |other: &InputFile| other.path != file.path && other.path.starts_with(&file.path);
+        let inside =
+            |other: &InputFile| other.path != file.path && other.path.starts_with(&file.path);
         if found.iter().any(inside) {
-            return Err(format!("[Errno 20] Not a directory: '{}'", file.path.display()));
+            return Err(format!(
+                "[Errno 20] Not a directory: '{}'",
+                file.path.display()
+            ));
         }
     }
     Ok(found)

@@ -115,9 +115,7 @@ async fn python(
     };
     let runner = &on.app.runners.python;
     let pytest = request.language.name() == "pytest";
-    let has_main = files
-        .iter()
-        .any(|file| file.path.starts_with("main.py"));
+    let has_main = files.iter().any(|file| file.path.starts_with("main.py"));
     let program = if pytest || has_main {
         // Another `main.py` is the request's own file; the program gets a name of its own.
         let script = free_name(&files, if pytest { "test_main" } else { "program" });
@@ -155,7 +153,11 @@ async fn python(
     } else {
         Patience::AtMost(wait)
     };
-    let report = on.app.dispatch.run(runner, on.client, run, patience).await??;
+    let report = on
+        .app
+        .dispatch
+        .run(runner, on.client, run, patience)
+        .await??;
     let fetched = fetch.answer(&report)?;
     let run_result = Some(command_result(report, &limits));
     Ok(RunCodeResponse::of(None, run_result, fetched))
@@ -168,7 +170,7 @@ async fn by_commands(
     mut files: Vec<InputFile>,
     fetch: &Fetch,
 ) -> Result<RunCodeResponse, Trouble> {
-    files.retain(|file| file.path != PathBuf::from(&how.file));
+    files.retain(|file| file.path.as_os_str() != how.file.as_str());
     files.push(InputFile {
         path: how.file.clone().into(),
         content: request.code.as_slice().into(),
@@ -203,7 +205,11 @@ async fn by_commands(
             collect: artifacts.clone(),
             ..command(compile.clone(), files.clone(), &limits)
         };
-        let report = on.app.dispatch.run(runner, on.client, run, patience).await??;
+        let report = on
+            .app
+            .dispatch
+            .run(runner, on.client, run, patience)
+            .await??;
         let made = report.collected.clone();
         let result = command_result(report, &limits);
         if !result.succeeded() {
@@ -221,14 +227,22 @@ async fn by_commands(
     let memory = how.more_memory_mib;
     let Some(limits) = limits(on.app, request.run_timeout, request.memory_limit_mb, memory) else {
         let run_result = Some(CommandRunResult::no_time());
-        return Ok(RunCodeResponse::of(compile_result, run_result, BTreeMap::new()));
+        return Ok(RunCodeResponse::of(
+            compile_result,
+            run_result,
+            BTreeMap::new(),
+        ));
     };
     let run = RunRequest {
         stdin: request.stdin.as_slice().into(),
         collect: fetch.paths.clone(),
         ..command(line, files, &limits)
     };
-    let report = on.app.dispatch.run(runner, on.client, run, patience).await??;
+    let report = on
+        .app
+        .dispatch
+        .run(runner, on.client, run, patience)
+        .await??;
     let fetched = fetch.answer(&report)?;
     let run_result = Some(command_result(report, &limits));
     Ok(RunCodeResponse::of(compile_result, run_result, fetched))
@@ -399,7 +413,8 @@ impl Fetch {
         let mut files = BTreeMap::new();
         let mut total = 0;
         for (name, path) in &self.wanted {
-            let Some((_, content)) = report.collected.iter().find(|(found, _)| found == path) else {
+            let Some((_, content)) = report.collected.iter().find(|(found, _)| found == path)
+            else {
                 continue;
             };
             total += content.len() as u64;

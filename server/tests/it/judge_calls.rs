@@ -33,7 +33,10 @@ fn verdicts_stream_and_the_last_line_says_that_this_is_all() {
     assert_eq!(reply.status, 200, "{}", reply.text);
     assert!(reply.headers.contains("application/x-ndjson"));
     let mut lines = reply.lines();
-    assert_eq!(lines.pop(), Some(json!({ "done": true, "n": 6, "api_errors": 0 })));
+    assert_eq!(
+        lines.pop(),
+        Some(json!({ "done": true, "n": 6, "api_errors": 0 }))
+    );
     let mut found: Vec<_> = lines
         .iter()
         .map(|row| {
@@ -72,7 +75,10 @@ fn the_same_call_again_costs_no_run() {
     assert!(runs > 0.0);
     let again = server.post("/v1/judge", &body).lines();
     assert_eq!(metric(&server, "codejury_runs_total"), runs);
-    assert_eq!((&first[0]["cached"], &again[0]["cached"]), (&json!(false), &json!(true)));
+    assert_eq!(
+        (&first[0]["cached"], &again[0]["cached"]),
+        (&json!(false), &json!(true))
+    );
     assert_eq!(first[0]["accepted"], again[0]["accepted"]);
     // Other rules are another question; no cache is none.
     let mut other = body.clone();
@@ -94,9 +100,15 @@ fn options_are_those_of_the_command() {
     };
     let judged = |options, source| call(options, source)["error_type"].clone();
     assert_eq!(judged(json!({}), "print(1.0000001)"), "wrong_answer");
-    assert_eq!(judged(json!({ "compare": "float(1e-6,0)" }), "print(1.0000001)"), "success");
+    assert_eq!(
+        judged(json!({ "compare": "float(1e-6,0)" }), "print(1.0000001)"),
+        "success"
+    );
     let slow = "import time; time.sleep(20)";
-    assert_eq!(judged(json!({ "limits": { "wall_time_ms": 300 } }), slow), "timeout");
+    assert_eq!(
+        judged(json!({ "limits": { "wall_time_ms": 300 } }), slow),
+        "timeout"
+    );
     let hungry = "x = bytearray(400 << 20)";
     let verdict = call(json!({ "limits": { "memory_bytes": 64 << 20 } }), hungry);
     assert_eq!(verdict["error_subtype"], "memory_limit");
@@ -104,16 +116,41 @@ fn options_are_those_of_the_command() {
 
 #[test]
 fn bad_rows_are_named_before_anything_runs() {
-    let problem = json!({ "problem_id": "p", "kind": "stdio", "tests": [{ "stdin": "", "expected": "1" }] });
+    let problem =
+        json!({ "problem_id": "p", "kind": "stdio", "tests": [{ "stdin": "", "expected": "1" }] });
     let cases = [
-        (json!({ "problems": [{}], "completions": [] }), "problems[0]: field `kind`: missing"),
-        (json!({ "problems": [{ "problem_id": "p", "kind": "stdio", "tests": [] }], "completions": [] }), "problems[0]: field `tests`"),
-        (json!({ "problems": [problem, problem], "completions": [] }), "problems[1]: \"p\" stands twice"),
-        (json!({ "problems": [problem], "completions": [{ "problem_id": "q", "source": "" }] }), "completions[0]: no problem of this call is called \"q\""),
-        (json!({ "problems": [problem], "completions": [{ "problem_id": "p" }] }), "completions[0]: field `completion`"),
-        (json!({ "problems": [problem], "completions": [{ "problem_id": "p", "sample": 1, "source": "" }, { "problem_id": "p", "sample": 1, "source": "" }] }), "completions[1]: sample 1 of \"p\" stands twice"),
-        (json!({ "problems": [problem], "completions": [], "options": { "compair": "x" } }), "options: unknown field `compair`"),
-        (json!({ "problems": [problem], "completions": [], "options": { "compare": "x" } }), "options.compare"),
+        (
+            json!({ "problems": [{}], "completions": [] }),
+            "problems[0]: field `kind`: missing",
+        ),
+        (
+            json!({ "problems": [{ "problem_id": "p", "kind": "stdio", "tests": [] }], "completions": [] }),
+            "problems[0]: field `tests`",
+        ),
+        (
+            json!({ "problems": [problem, problem], "completions": [] }),
+            "problems[1]: \"p\" stands twice",
+        ),
+        (
+            json!({ "problems": [problem], "completions": [{ "problem_id": "q", "source": "" }] }),
+            "completions[0]: no problem of this call is called \"q\"",
+        ),
+        (
+            json!({ "problems": [problem], "completions": [{ "problem_id": "p" }] }),
+            "completions[0]: field `completion`",
+        ),
+        (
+            json!({ "problems": [problem], "completions": [{ "problem_id": "p", "sample": 1, "source": "" }, { "problem_id": "p", "sample": 1, "source": "" }] }),
+            "completions[1]: sample 1 of \"p\" stands twice",
+        ),
+        (
+            json!({ "problems": [problem], "completions": [], "options": { "compair": "x" } }),
+            "options: unknown field `compair`",
+        ),
+        (
+            json!({ "problems": [problem], "completions": [], "options": { "compare": "x" } }),
+            "options.compare",
+        ),
     ];
     for (body, message) in cases {
         let reply = shared().post("/v1/judge", &body);
@@ -122,9 +159,15 @@ fn bad_rows_are_named_before_anything_runs() {
         assert!(detail.contains(message), "{detail}");
     }
     let reply = shared().post("/v1/judge", &json!({ "problems": [] }));
-    assert_eq!(reply.json()["detail"][0]["loc"], json!(["body", "completions"]));
+    assert_eq!(
+        reply.json()["detail"][0]["loc"],
+        json!(["body", "completions"])
+    );
     let reply = shared().post("/v1/judge", &json!({ "problems": [], "completions": [] }));
-    assert_eq!(reply.lines(), [json!({ "done": true, "n": 0, "api_errors": 0 })]);
+    assert_eq!(
+        reply.lines(),
+        [json!({ "done": true, "n": 0, "api_errors": 0 })]
+    );
 }
 
 #[test]
@@ -151,16 +194,32 @@ fn over_its_bound_it_says_when_to_come_again_and_a_client_that_leaves_ends_its_r
     let mut line = String::new();
     reader.read_line(&mut line).unwrap();
     assert!(line.contains("200"), "{line}");
-    eventually("a run is under way", || metric(&server, "codejury_queue_running") == 1.0);
+    eventually("a run is under way", || {
+        metric(&server, "codejury_queue_running") == 1.0
+    });
     let reply = server.post_bytes("/v1/judge", body.as_bytes());
     assert_eq!(reply.status, 429);
-    assert!(reply.headers.contains("retry-after: 1"), "{}", reply.headers);
+    assert!(
+        reply.headers.contains("retry-after: 1"),
+        "{}",
+        reply.headers
+    );
     // The other surface is not in the way of this one.
-    assert_eq!(server.run_code(json!({ "code": "print(1)" }))["status"], "Success");
+    assert_eq!(
+        server.run_code(json!({ "code": "print(1)" }))["status"],
+        "Success"
+    );
     drop((reader, first));
-    eventually("its run has ended", || metric(&server, "codejury_queue_running") == 0.0);
-    eventually("its call has ended", || metric(&server, "codejury_judge_calls") == 0.0);
-    assert_eq!(metric(&server, "codejury_runs_total{outcome=\"cancelled\""), 1.0);
+    eventually("its run has ended", || {
+        metric(&server, "codejury_queue_running") == 0.0
+    });
+    eventually("its call has ended", || {
+        metric(&server, "codejury_judge_calls") == 0.0
+    });
+    assert_eq!(
+        metric(&server, "codejury_runs_total{outcome=\"cancelled\""),
+        1.0
+    );
 }
 
 #[test]

@@ -22,9 +22,22 @@ fn cells(sources: &[&str]) -> Vec<Value> {
 fn every_key_is_there() {
     let answer = run(json!({ "cells": ["a = 1"] }));
     let keys: Vec<_> = answer.as_object().unwrap().keys().collect();
-    assert_eq!(keys, ["status", "message", "driver", "cells", "executor_pod_name", "files"]);
+    assert_eq!(
+        keys,
+        [
+            "status",
+            "message",
+            "driver",
+            "cells",
+            "executor_pod_name",
+            "files"
+        ]
+    );
     let cell = answer["cells"][0].as_object().unwrap();
-    assert_eq!(cell.keys().collect::<Vec<_>>(), ["stdout", "stderr", "display", "error"]);
+    assert_eq!(
+        cell.keys().collect::<Vec<_>>(),
+        ["stdout", "stderr", "display", "error"]
+    );
     assert_eq!(answer["driver"]["status"], "Finished");
     assert_eq!(answer["driver"]["return_code"], 0);
     assert_eq!(run(json!({ "cells": [] }))["cells"], json!([]));
@@ -42,15 +55,28 @@ fn state_output_values_and_errors_by_cell() {
         "a;",
         "def f(:",
     ]);
-    assert_eq!(cells[0], json!({ "stdout": "", "stderr": "", "display": [], "error": [] }));
+    assert_eq!(
+        cells[0],
+        json!({ "stdout": "", "stderr": "", "display": [], "error": [] })
+    );
     assert_eq!(cells[1]["display"], json!([{ "text/plain": "123" }]));
     assert_eq!(cells[2]["stdout"], "123\n");
     assert_eq!(cells[3]["stderr"], "stderr message");
     let error = &cells[4]["error"][0];
-    assert_eq!((&error["ename"], &error["evalue"]), (&json!("RuntimeError"), &json!("error message")));
+    assert_eq!(
+        (&error["ename"], &error["evalue"]),
+        (&json!("RuntimeError"), &json!("error message"))
+    );
     let traceback = error["traceback"].as_array().unwrap();
-    assert!(traceback.iter().any(|line| line.as_str().unwrap().contains("raise RuntimeError")));
-    assert!(!error.to_string().contains("main.py"), "the driver does not show: {error}");
+    assert!(
+        traceback
+            .iter()
+            .any(|line| line.as_str().unwrap().contains("raise RuntimeError"))
+    );
+    assert!(
+        !error.to_string().contains("main.py"),
+        "the driver does not show: {error}"
+    );
     assert_eq!(cells[5]["display"], json!([{ "text/plain": "124" }]));
     assert_eq!(cells[6]["display"], json!([]));
     assert_eq!(cells[7]["error"][0]["ename"], "SyntaxError");
@@ -71,7 +97,10 @@ fn rich_display_children_shell_lines_and_await() {
     ]);
     assert_eq!(cells[0]["display"][0]["text/html"], "<b>x</b>");
     assert_eq!(cells[0]["display"][1], json!({ "text/plain": "7" }));
-    assert_eq!(cells[1]["display"], json!([{ "text/html": "<i>t</i>", "text/plain": "T!" }]));
+    assert_eq!(
+        cells[1]["display"],
+        json!([{ "text/html": "<i>t</i>", "text/plain": "T!" }])
+    );
     assert_eq!(cells[2]["stdout"], "from a shell\n");
     assert_eq!(cells[3]["stderr"], "from a child\n");
     assert_eq!(cells[4]["display"], json!([{ "text/plain": "['listed']" }]));
@@ -95,7 +124,10 @@ fn files_go_in_and_come_out() {
 fn cells_that_take_the_driver_down_are_failed_without_cells() {
     let answer = run(json!({ "cells": ["print(1)", "import os; os._exit(5)", "print(2)"] }));
     assert_eq!(answer["status"], "Failed");
-    assert_eq!((&answer["cells"], &answer["files"]), (&json!([]), &json!({})));
+    assert_eq!(
+        (&answer["cells"], &answer["files"]),
+        (&json!([]), &json!({}))
+    );
     assert_eq!(answer["driver"]["return_code"], 5);
     let cells = cells(&["import sys; sys.exit(3)", "1"]);
     assert_eq!(cells[0]["error"][0]["ename"], "SystemExit");
@@ -110,7 +142,10 @@ fn the_driver_has_ten_seconds_more_than_the_cells() {
     assert_eq!(answer["driver"]["status"], "TimeLimitExceeded");
     assert_eq!(answer["driver"]["return_code"], Value::Null);
     assert!(answer["driver"]["execution_time"].as_f64().unwrap() >= 10.0);
-    assert_eq!((&answer["cells"], &answer["files"]), (&json!([]), &json!({})));
+    assert_eq!(
+        (&answer["cells"], &answer["files"]),
+        (&json!([]), &json!({}))
+    );
 }
 
 #[test]
@@ -131,10 +166,21 @@ fn faults_of_a_request() {
     assert_eq!(kind(json!({})), "missing");
     assert_eq!(kind(json!({ "cells": "a" })), "list_type");
     assert_eq!(kind(json!({ "cells": [1] })), "string_type");
-    assert_eq!(kind(json!({ "cells": [], "kernel": "julia" })), "literal_error");
-    assert_eq!(kind(json!({ "cells": [], "files": { "a": null } })), "string_type");
+    assert_eq!(
+        kind(json!({ "cells": [], "kernel": "julia" })),
+        "literal_error"
+    );
+    assert_eq!(
+        kind(json!({ "cells": [], "files": { "a": null } })),
+        "string_type"
+    );
     let answer = run(json!({ "cells": ["1"], "files": { "a": "YQ" } }));
     assert_eq!(answer["status"], "SandboxError");
     assert_eq!(answer["driver"], Value::Null);
-    assert!(answer["message"].as_str().unwrap().starts_with("exception on running jupyter 1: "));
+    assert!(
+        answer["message"]
+            .as_str()
+            .unwrap()
+            .starts_with("exception on running jupyter 1: ")
+    );
 }

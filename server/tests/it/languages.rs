@@ -16,7 +16,10 @@ fn has(tool: &str) -> bool {
 fn assert_missing(run: &Value, tool: &str) {
     assert_eq!(run["return_code"], 127, "{run}");
     let stderr = run["stderr"].as_str().unwrap();
-    assert_eq!(stderr, format!("/bin/bash: line 1: {tool}: command not found\n"));
+    assert_eq!(
+        stderr,
+        format!("/bin/bash: line 1: {tool}: command not found\n")
+    );
 }
 
 #[test]
@@ -30,7 +33,10 @@ fn bash_runs_with_stdin_files_and_exit_code() {
     assert_eq!(answer["compile_result"], Value::Null);
     let run = &answer["run_result"];
     assert_eq!(run["return_code"], 3);
-    assert_eq!((&run["stdout"], &run["stderr"]), (&json!("in file\n"), &json!("err\n")));
+    assert_eq!(
+        (&run["stdout"], &run["stderr"]),
+        (&json!("in file\n"), &json!("err\n"))
+    );
 }
 
 #[test]
@@ -46,7 +52,10 @@ fn cpp_is_compiled_and_run_with_both_results() {
         return;
     }
     assert_eq!(answer["status"], "Success", "{answer}");
-    assert_eq!((&compile["status"], &compile["return_code"]), (&json!("Finished"), &json!(0)));
+    assert_eq!(
+        (&compile["status"], &compile["return_code"]),
+        (&json!("Finished"), &json!(0))
+    );
     assert_eq!(answer["run_result"]["stdout"], "42\n");
 }
 
@@ -55,7 +64,8 @@ fn a_program_that_does_not_compile_is_not_run() {
     if !has("g++") {
         return; // the test above looks at the answer of a host without it
     }
-    let body = json!({ "language": "cpp", "code": "int main() { return x; }", "compile_timeout": 60 });
+    let body =
+        json!({ "language": "cpp", "code": "int main() { return x; }", "compile_timeout": 60 });
     let answer = shared().run_code(body);
     assert_eq!(answer["status"], "Failed");
     assert_eq!(answer["run_result"], Value::Null);

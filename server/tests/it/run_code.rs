@@ -40,7 +40,9 @@ fn success_has_every_key_and_the_types_of_the_contract() {
     );
     // `input()` of an empty stdin raises.
     assert_eq!(answer["status"], "Failed");
-    let answer = shared().run_code(json!({ "code": "print(input())", "stdin": "hello\nworld", "language": "python" }));
+    let answer = shared().run_code(
+        json!({ "code": "print(input())", "stdin": "hello\nworld", "language": "python" }),
+    );
     assert_eq!(answer["status"], "Success");
     assert_eq!(answer["message"], "");
     assert_eq!(answer["compile_result"], Value::Null);
@@ -78,7 +80,10 @@ fn what_the_program_does_wrong_is_failed_with_its_exit_code() {
         ("import sys; sys.exit(3)", 3),
         ("import sys; sys.exit('text')", 1),
         ("import os; os._exit(256 + 7)", 7),
-        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", -9),
+        (
+            "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
+            -9,
+        ),
         ("import os; os.abort()", -6),
         ("import ctypes; ctypes.string_at(0)", -11),
         ("def f(:", 1),
@@ -106,7 +111,10 @@ fn a_time_limit_gives_null_return_code_a_number_of_seconds_and_partial_output() 
     let run = &answer["run_result"];
     assert_eq!(run["status"], "TimeLimitExceeded");
     assert_eq!(run["return_code"], Value::Null);
-    assert_eq!((&run["stdout"], &run["stderr"]), (&json!("before\n"), &json!("err")));
+    assert_eq!(
+        (&run["stdout"], &run["stderr"]),
+        (&json!("before\n"), &json!("err"))
+    );
     assert!(run["execution_time"].as_f64().unwrap() >= 0.5);
 }
 
@@ -156,7 +164,9 @@ fn output_is_whole_and_its_bytes_are_unchanged() {
 
 #[test]
 fn output_that_is_no_utf8_becomes_pythons_complaint_and_stays_a_success() {
-    let answer = python(r#"import sys; sys.stdout.buffer.write(b"ab\xff"); sys.stderr.buffer.write(b"\xe2\x82")"#);
+    let answer = python(
+        r#"import sys; sys.stdout.buffer.write(b"ab\xff"); sys.stderr.buffer.write(b"\xe2\x82")"#,
+    );
     assert_eq!(answer["status"], "Success");
     let run = &answer["run_result"];
     assert_eq!(
@@ -186,10 +196,14 @@ fn memory_over_its_limit_is_failed_and_numpy_fits_into_verls() {
     let answer = shared().run_code(body);
     assert_eq!(answer["status"], "Failed");
     let stderr = answer["run_result"]["stderr"].as_str().unwrap();
-    assert!(stderr.contains("MemoryError") || stderr.contains("memory limit"), "{stderr}");
+    assert!(
+        stderr.contains("MemoryError") || stderr.contains("memory limit"),
+        "{stderr}"
+    );
     // No limit, by any spelling, is the server's.
     for memory in [json!(-1), json!(0), json!("-1")] {
-        let body = json!({ "code": "x = bytearray(1500 << 20); print(1)", "memory_limit_MB": memory });
+        let body =
+            json!({ "code": "x = bytearray(1500 << 20); print(1)", "memory_limit_MB": memory });
         assert_eq!(shared().run_code(body)["status"], "Success", "{memory}");
     }
     let body = json!({
@@ -277,10 +291,19 @@ fn base64_is_decoded_as_python_does() {
 fn what_cannot_be_carried_out_is_a_sandbox_error_with_its_reason() {
     let cases = [
         (json!({ "files": { "a": "YWI" } }), "Incorrect padding"),
-        (json!({ "files": { "/etc/a": "YWI=" } }), "Read-only file system"),
-        (json!({ "files": { "../../../etc/a": "YWI=" } }), "Read-only file system"),
+        (
+            json!({ "files": { "/etc/a": "YWI=" } }),
+            "Read-only file system",
+        ),
+        (
+            json!({ "files": { "../../../etc/a": "YWI=" } }),
+            "Read-only file system",
+        ),
         (json!({ "files": { "/": "" } }), "Is a directory"),
-        (json!({ "files": { "a": "", "a/b": "" } }), "Not a directory"),
+        (
+            json!({ "files": { "a": "", "a/b": "" } }),
+            "Not a directory",
+        ),
         (json!({ "files": { "a\u{0}b": "" } }), "null byte"),
         (json!({ "language": "sql" }), "sql"),
     ];
@@ -289,8 +312,14 @@ fn what_cannot_be_carried_out_is_a_sandbox_error_with_its_reason() {
         let answer = shared().run_code(body.clone());
         assert_eq!(answer["status"], "SandboxError", "{body}");
         let message = answer["message"].as_str().unwrap();
-        assert!(message.starts_with("exception on running code print(1): "), "{message}");
-        assert!(message.ends_with(" None") && message.contains(reason), "{message}");
+        assert!(
+            message.starts_with("exception on running code print(1): "),
+            "{message}"
+        );
+        assert!(
+            message.ends_with(" None") && message.contains(reason),
+            "{message}"
+        );
         assert_eq!(answer["compile_result"], Value::Null);
         assert_eq!(answer["run_result"], Value::Null);
         assert_eq!(answer["files"], json!({}));
@@ -321,7 +350,10 @@ fn hostile_paths_reach_nothing() {
 
 #[test]
 fn a_lone_surrogate_is_the_compilers_to_refuse() {
-    let reply = shared().post_bytes("/run_code", br#"{"code":"x = '\ud800'","language":"python"}"#);
+    let reply = shared().post_bytes(
+        "/run_code",
+        br#"{"code":"x = '\ud800'","language":"python"}"#,
+    );
     assert_eq!(reply.status, 200);
     let answer = reply.json();
     assert_eq!(answer["status"], "Failed");
@@ -335,22 +367,105 @@ fn faults_of_a_request_have_pydantics_shape() {
         let reply = shared().post_bytes("/run_code", text.as_bytes());
         assert_eq!(reply.status, 422, "{text}: {}", reply.text);
         let detail = reply.json()["detail"][0].clone();
-        (detail["type"].clone(), detail["loc"].clone(), detail["msg"].clone(), detail["input"].clone())
+        (
+            detail["type"].clone(),
+            detail["loc"].clone(),
+            detail["msg"].clone(),
+            detail["input"].clone(),
+        )
     };
     let cases = [
-        (r#"{"language":"python"}"#, "missing", json!(["body", "code"]), "Field required", json!({"language": "python"})),
-        (r#"{"code":1}"#, "string_type", json!(["body", "code"]), "Input should be a valid string", json!(1)),
-        (r#"{"code":null}"#, "string_type", json!(["body", "code"]), "Input should be a valid string", Value::Null),
-        (r#"{"code":"","run_timeout":"x"}"#, "float_parsing", json!(["body", "run_timeout"]), "Input should be a valid number, unable to parse string as a number", json!("x")),
-        (r#"{"code":"","run_timeout":null}"#, "float_type", json!(["body", "run_timeout"]), "Input should be a valid number", Value::Null),
-        (r#"{"code":"","memory_limit_MB":1.5}"#, "int_from_float", json!(["body", "memory_limit_MB"]), "Input should be a valid integer, got a number with a fractional part", json!(1.5)),
-        (r#"{"code":"","files":[]}"#, "dict_type", json!(["body", "files"]), "Input should be a valid dictionary", json!([])),
-        (r#"{"code":"","files":{"a":1}}"#, "string_type", json!(["body", "files", "a"]), "Input should be a valid string", json!(1)),
-        (r#"{"code":"","fetch_files":"a"}"#, "list_type", json!(["body", "fetch_files"]), "Input should be a valid list", json!("a")),
-        (r#"{"code":"","stdin":1}"#, "string_type", json!(["body", "stdin"]), "Input should be a valid string", json!(1)),
-        (r#"[]"#, "model_attributes_type", json!(["body"]), "Input should be a valid dictionary or object to extract fields from", json!([])),
-        ("", "missing", json!(["body"]), "Field required", Value::Null),
-        (r#"{"code": }"#, "json_invalid", json!(["body", 9]), "JSON decode error", json!({})),
+        (
+            r#"{"language":"python"}"#,
+            "missing",
+            json!(["body", "code"]),
+            "Field required",
+            json!({"language": "python"}),
+        ),
+        (
+            r#"{"code":1}"#,
+            "string_type",
+            json!(["body", "code"]),
+            "Input should be a valid string",
+            json!(1),
+        ),
+        (
+            r#"{"code":null}"#,
+            "string_type",
+            json!(["body", "code"]),
+            "Input should be a valid string",
+            Value::Null,
+        ),
+        (
+            r#"{"code":"","run_timeout":"x"}"#,
+            "float_parsing",
+            json!(["body", "run_timeout"]),
+            "Input should be a valid number, unable to parse string as a number",
+            json!("x"),
+        ),
+        (
+            r#"{"code":"","run_timeout":null}"#,
+            "float_type",
+            json!(["body", "run_timeout"]),
+            "Input should be a valid number",
+            Value::Null,
+        ),
+        (
+            r#"{"code":"","memory_limit_MB":1.5}"#,
+            "int_from_float",
+            json!(["body", "memory_limit_MB"]),
+            "Input should be a valid integer, got a number with a fractional part",
+            json!(1.5),
+        ),
+        (
+            r#"{"code":"","files":[]}"#,
+            "dict_type",
+            json!(["body", "files"]),
+            "Input should be a valid dictionary",
+            json!([]),
+        ),
+        (
+            r#"{"code":"","files":{"a":1}}"#,
+            "string_type",
+            json!(["body", "files", "a"]),
+            "Input should be a valid string",
+            json!(1),
+        ),
+        (
+            r#"{"code":"","fetch_files":"a"}"#,
+            "list_type",
+            json!(["body", "fetch_files"]),
+            "Input should be a valid list",
+            json!("a"),
+        ),
+        (
+            r#"{"code":"","stdin":1}"#,
+            "string_type",
+            json!(["body", "stdin"]),
+            "Input should be a valid string",
+            json!(1),
+        ),
+        (
+            r#"[]"#,
+            "model_attributes_type",
+            json!(["body"]),
+            "Input should be a valid dictionary or object to extract fields from",
+            json!([]),
+        ),
+        (
+            "",
+            "missing",
+            json!(["body"]),
+            "Field required",
+            Value::Null,
+        ),
+        (
+            r#"{"code": }"#,
+            "json_invalid",
+            json!(["body", 9]),
+            "JSON decode error",
+            json!({}),
+        ),
     ];
     for (text, kind, loc, msg, input) in cases {
         assert_eq!(fault(text), (json!(kind), loc, json!(msg), input), "{text}");
@@ -375,9 +490,15 @@ fn loose_numbers_are_taken() {
 #[test]
 fn other_paths_and_methods_answer_as_fastapi_does() {
     let reply = shared().get("/nowhere");
-    assert_eq!((reply.status, reply.json()), (404, json!({ "detail": "Not Found" })));
+    assert_eq!(
+        (reply.status, reply.json()),
+        (404, json!({ "detail": "Not Found" }))
+    );
     let reply = shared().get("/run_code");
-    assert_eq!((reply.status, reply.json()), (405, json!({ "detail": "Method Not Allowed" })));
+    assert_eq!(
+        (reply.status, reply.json()),
+        (405, json!({ "detail": "Method Not Allowed" }))
+    );
     let reply = shared().get("/v1/ping");
     assert_eq!((reply.status, reply.json()), (200, json!("pong")));
     assert_eq!(shared().get("/").status, 200);
