@@ -20,7 +20,7 @@ use tokio::sync::Semaphore;
 
 use crate::body::BadBody;
 use crate::dispatch::{Dispatch, Refused};
-use crate::fusion::{self, Languages};
+use crate::fusion::{self, Languages, datasets};
 use crate::metrics::{Metrics, Snapshot};
 use crate::queue::Client;
 use crate::serve::{Peer, Runners};
@@ -34,6 +34,10 @@ pub(crate) struct App {
     pub(crate) dispatch: Dispatch,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) judge: Judge,
+    /// Rows of the server's own folder.
+    pub(crate) tables: datasets::Tables,
+    /// Whether the interpreter has numpy; found out when it matters first.
+    pub(crate) numpy: tokio::sync::OnceCell<bool>,
     /// One permit for each call of `/v1/judge` that may go on.
     pub(crate) judge_calls: Arc<Semaphore>,
     /// SHA-256 of the bearer token.
@@ -49,6 +53,16 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/run_code", post(run_code))
         .route("/run_jupyter", post(run_jupyter))
+        .route("/submit", post(submit))
+        .route(
+            "/list_datasets",
+            get(|| async { json_of(&datasets::list_datasets()) }),
+        )
+        .route("/list_ids", post(list_ids))
+        .route("/get_prompts", post(get_prompts))
+        .route("/get_prompt_by_id", post(get_prompt_by_id))
+        .route("/get_metrics", post(get_metrics))
+        .route("/get_metrics_function", post(get_metrics_function))
         .route("/v1/judge", post(judge_calls::handle))
         .route(
             "/v1/ping",
@@ -155,6 +169,19 @@ impl App {
             || "unknown".into(),
             |Peer(address)| address.to_string().into(),
         ))
+    }
+
+    /// Whether programs can import numpy.
+    pub(crate) async fn has_numpy(&self, client: &Client) -> Result<bool, Refused> {
+        let ask = || async {
+            let code =
+                &b"import importlib.util, sys\nsys.exit(importlib.util.find_spec('numpy') is None)"
+                    [..];
+            let request = fusion::RunCodeRequest::new(code, fusion::Language::PYTHON);
+            let answer = fusion::run_code(fusion::For::new(self, client), request).await?;
+            Ok(answer.status == fusion::RunStatus::Success)
+        };
+        self.numpy.get_or_try_init(ask).await.copied()
     }
 
     /// A request's whole body.
@@ -333,6 +360,56 @@ async fn run_jupyter(
     let on = fusion::For::new(&app, &client);
     let response = fusion::run_jupyter(on, request).await?;
     Ok(json_of(&response))
+}
+
+async fn submit(
+    State(app): State<Arc<App>>,
+    axum::Extension(Caller(client)): axum::Extension<Caller>,
+    request: Request,
+) -> Result<Response, Rejection> {
+    let body = app.body(request).await?;
+    answer(datasets::submit(&app, &client, &body.bytes).await)
+}
+
+async fn list_ids(State(app): State<Arc<App>>, request: Request) -> Result<Response, Rejection> {
+    let body = app.body(request).await?;
+    answer(datasets::list(&app, &body.bytes, false))
+}
+
+async fn get_prompts(State(app): State<Arc<App>>, request: Request) -> Result<Response, Rejection> {
+    let body = app.body(request).await?;
+    answer(datasets::list(&app, &body.bytes, true))
+}
+
+async fn get_prompt_by_id(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, Rejection> {
+    let body = app.body(request).await?;
+    answer(datasets::prompt_by_id(&app, &body.bytes))
+}
+
+async fn get_metrics(State(app): State<Arc<App>>, request: Request) -> Result<Response, Rejection> {
+    let body = app.body(request).await?;
+    answer(datasets::metrics(&body.bytes, false))
+}
+
+async fn get_metrics_function(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, Rejection> {
+    let body = app.body(request).await?;
+    answer(datasets::metrics(&body.bytes, true))
+}
+
+fn answer(result: Result<impl serde::Serialize, datasets::Fault>) -> Result<Response, Rejection> {
+    match result {
+        Ok(value) => Ok(json_of(&value)),
+        Err(datasets::Fault::Rejection(rejection)) => Err(rejection),
+        Err(datasets::Fault::Exception(text)) => {
+            Err(Rejection::Detail(StatusCode::INTERNAL_SERVER_ERROR, text))
+        }
+    }
 }
 
 async fn ready(State(app): State<Arc<App>>) -> Response {

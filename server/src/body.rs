@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use serde::de::{Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// An input larger than this is not repeated in an error.
 const LARGEST_ECHO: usize = 64 * 1024;
@@ -173,6 +173,15 @@ impl<'a> Body<'a> {
 }
 
 impl Place<'_> {
+    pub(crate) fn at(&self) -> &[Part] {
+        &self.at
+    }
+
+    /// Adds faults found by a reader of its own.
+    pub(crate) fn blame(&mut self, faults: Vec<Fault>) {
+        self.faults.extend(faults);
+    }
+
     fn fault(&mut self, kind: &'static str, msg: impl Into<String>, raw: &RawValue) {
         self.fault_in_context(kind, msg, raw, None);
     }
@@ -278,6 +287,32 @@ pub(crate) fn integer(raw: &RawValue, place: &mut Place<'_>) -> Option<i64> {
     }
 }
 
+/// A truth value, or one of the words and numbers that mean one.
+pub(crate) fn boolean(raw: &RawValue, place: &mut Place<'_>) -> Option<bool> {
+    let (kind, msg) = match scalar(raw) {
+        Some(Value::Bool(yes)) => return Some(yes),
+        Some(Value::Number(number)) => match number.as_f64() {
+            Some(0.0) => return Some(false),
+            Some(1.0) => return Some(true),
+            _ => (
+                "bool_parsing",
+                "Input should be a valid boolean, unable to interpret input",
+            ),
+        },
+        Some(Value::String(text)) => match text.to_ascii_lowercase().as_str() {
+            "true" | "t" | "yes" | "y" | "on" | "1" => return Some(true),
+            "false" | "f" | "no" | "n" | "off" | "0" => return Some(false),
+            _ => (
+                "bool_parsing",
+                "Input should be a valid boolean, unable to interpret input",
+            ),
+        },
+        _ => ("bool_type", "Input should be a valid boolean"),
+    };
+    place.fault(kind, msg, raw);
+    None
+}
+
 /// `null`, or what `read` reads.
 pub(crate) fn nullable<T>(
     raw: &RawValue,
@@ -324,6 +359,28 @@ pub(crate) fn map<T>(
         })
         .collect();
     read.into_iter().collect()
+}
+
+/// An object of any content.
+pub(crate) fn object(raw: &RawValue, place: &mut Place<'_>) -> Option<Map<String, Value>> {
+    match serde_json::from_str(raw.get()) {
+        Ok(Value::Object(object)) => Some(object),
+        _ => {
+            place.fault("dict_type", "Input should be a valid dictionary", raw);
+            None
+        }
+    }
+}
+
+/// A row, or a list of rows; their content is looked at later.
+pub(crate) fn rows(raw: &RawValue, place: &mut Place<'_>) -> Option<Value> {
+    match serde_json::from_str(raw.get()) {
+        Ok(rows @ (Value::Object(_) | Value::Array(_))) => Some(rows),
+        _ => {
+            place.fault("dict_type", "Input should be a valid dictionary", raw);
+            None
+        }
+    }
 }
 
 /// One word of a closed list.

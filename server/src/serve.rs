@@ -19,6 +19,7 @@ use tower::ServiceExt as _;
 use crate::app::{App, BodyBudget, router};
 use crate::dispatch::Dispatch;
 use crate::fusion::Languages;
+use crate::fusion::datasets::Tables;
 use crate::metrics::Metrics;
 use crate::queue::Queue;
 use crate::{ServeConfig, ServeError};
@@ -77,6 +78,10 @@ impl Server {
             runners.python.clone(),
         )
         .map_err(ServeError::Judge)?;
+        let tables = match &config.datasets_dir {
+            Some(folder) => Tables::read(folder)?,
+            None => Tables::default(),
+        };
         let queue =
             Queue::start(runners.slots, config.queue.capacity).map_err(ServeError::Thread)?;
         let python = &runners.python;
@@ -104,6 +109,8 @@ impl Server {
                 },
                 metrics,
                 judge,
+                tables,
+                numpy: tokio::sync::OnceCell::new(),
                 judge_calls: Arc::new(Semaphore::new(config.judge.max_calls)),
                 token,
                 bodies: BodyBudget::new(config.http.max_bodies_mib * MIB),

@@ -11,7 +11,7 @@ use super::run_code::{Fetch, For, command_result, in_full, limits};
 use super::wire::{
     CellRunResult, CommandStatus, RunJupyterRequest, RunJupyterResponse, RunStatus, pod_name,
 };
-use crate::dispatch::{Patience, Refused};
+use crate::dispatch::Refused;
 
 /// Runs the cells it reads from standard input.
 const DRIVER: &str = include_str!("jupyter_driver.py");
@@ -66,11 +66,7 @@ pub(crate) async fn run_jupyter(
         collect: fetch.paths.clone(),
         ..RunRequest::python(&b""[..])
     };
-    let patience = if on.admitted {
-        Patience::Admitted
-    } else {
-        Patience::AtMost(on.app.config.queue_wait())
-    };
+    let patience = on.patience(0.0);
     let runner = &on.app.runners.python;
     let report = match on
         .app

@@ -41,6 +41,16 @@ impl<'a> For<'a> {
             admitted: false,
         }
     }
+
+    /// How long a run may wait: the server's time, and as long again as the request allows for a
+    /// compilation that is not needed, in seconds.
+    pub(crate) fn patience(&self, spare_s: f64) -> Patience {
+        if self.admitted {
+            Patience::Admitted
+        } else {
+            Patience::AtMost(self.app.config.queue_wait() + seconds(self.app, spare_s))
+        }
+    }
 }
 
 /// Runs one program. Everything it does, and everything wrong with it, is an `Ok`.
@@ -52,13 +62,25 @@ pub(crate) async fn run_code(
     on: For<'_>,
     request: RunCodeRequest,
 ) -> Result<RunCodeResponse, Refused> {
-    match try_run_code(on, &request).await {
-        Ok(response) => Ok(response),
+    let (response, _) = run_reported(on, request, false).await?;
+    Ok(response)
+}
+
+/// [`run_code`], with what a Python program said through its report pipe.
+pub(crate) async fn run_reported(
+    on: For<'_>,
+    request: RunCodeRequest,
+    report_pipe: bool,
+) -> Result<(RunCodeResponse, Vec<u8>), Refused> {
+    let mut said = Vec::new();
+    let pipe = report_pipe.then_some(&mut said);
+    match try_run_code(on, &request, pipe).await {
+        Ok(response) => Ok((response, said)),
         Err(Trouble::Refused(why)) => Err(why),
         Err(Trouble::Exception(text)) => {
             let code = String::from_utf8_lossy(&request.code);
             let message = format!("exception on running code {code}: {text} None");
-            Ok(RunCodeResponse::sandbox_error(message))
+            Ok((RunCodeResponse::sandbox_error(message), said))
         }
     }
 }
@@ -88,12 +110,16 @@ impl From<SandboxError> for Trouble {
     }
 }
 
-async fn try_run_code(on: For<'_>, request: &RunCodeRequest) -> Result<RunCodeResponse, Trouble> {
+async fn try_run_code(
+    on: For<'_>,
+    request: &RunCodeRequest,
+    said: Option<&mut Vec<u8>>,
+) -> Result<RunCodeResponse, Trouble> {
     let files = input_files(&request.files)?;
     let fetch = Fetch::new(&request.fetch_files, on.app)?;
     let language = request.language;
     if matches!(language.name(), "python" | "pytest") {
-        return python(on, request, files, &fetch).await;
+        return python(on, request, files, &fetch, said).await;
     }
     match on.app.languages.get(language) {
         Some(how) => by_commands(on, request, how, files, &fetch).await,
@@ -108,6 +134,7 @@ async fn python(
     request: &RunCodeRequest,
     mut files: Vec<InputFile>,
     fetch: &Fetch,
+    said: Option<&mut Vec<u8>>,
 ) -> Result<RunCodeResponse, Trouble> {
     let Some(limits) = limits(on.app, request.run_timeout, request.memory_limit_mb, 0) else {
         let run_result = Some(CommandRunResult::no_time());
@@ -144,20 +171,19 @@ async fn python(
         files,
         limits: limits.clone(),
         network: on.app.config.run.network,
+        report_pipe: said.is_some(),
         collect: fetch.paths.clone(),
         ..RunRequest::python(&b""[..])
     };
-    let wait = on.app.config.queue_wait() + seconds(on.app, request.compile_timeout);
-    let patience = if on.admitted {
-        Patience::Admitted
-    } else {
-        Patience::AtMost(wait)
-    };
-    let report = on
+    let patience = on.patience(request.compile_timeout);
+    let mut report = on
         .app
         .dispatch
         .run(runner, on.client, run, patience)
         .await??;
+    if let Some(said) = said {
+        *said = std::mem::take(&mut report.report);
+    }
     let fetched = fetch.answer(&report)?;
     let run_result = Some(command_result(report, &limits));
     Ok(RunCodeResponse::of(None, run_result, fetched))
@@ -186,12 +212,7 @@ async fn by_commands(
         ..RunRequest::python(&b""[..])
     };
     let runner: &Arc<dyn Runner> = &on.app.runners.others;
-    let first = if on.admitted {
-        Patience::Admitted
-    } else {
-        Patience::AtMost(on.app.config.queue_wait())
-    };
-    let mut patience = first;
+    let mut patience = on.patience(0.0);
     let mut line = how.run.clone();
     let mut compile_result = None;
     if let Some(compile) = &how.compile {

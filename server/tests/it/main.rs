@@ -5,4 +5,5 @@ mod judge_calls;
 mod jupyter;
 mod languages;
 mod run_code;
+mod submit;
 mod support;
