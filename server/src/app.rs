@@ -13,6 +13,7 @@ use axum::routing::{get, post};
 use bytes::{Bytes, BytesMut};
 use executor::MIB;
 use http_body_util::BodyExt as _;
+use hyper::body::Body as _;
 use judge::Judge;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -25,6 +26,9 @@ use crate::metrics::{Metrics, Snapshot};
 use crate::queue::Client;
 use crate::serve::{Peer, Runners};
 use crate::{ServeConfig, judge_calls};
+
+/// Answers larger than this count as held bodies until they are sent.
+const LARGE_ANSWER: usize = 64 * 1024;
 
 /// Everything that requests share.
 pub(crate) struct App {
@@ -102,7 +106,7 @@ async fn guard(
     } else {
         let caller = Caller(app.caller(&request));
         request.extensions_mut().insert(caller);
-        let mut response = next.run(request).await;
+        let mut response = app.bodies.hold(next.run(request).await).await;
         response.headers_mut().insert(
             HeaderName::from_static("x-codejury-isolation"),
             HeaderValue::from_static(app.runners.python.isolation().as_str()),
@@ -253,6 +257,33 @@ impl BodyBudget {
         fits
     }
 
+    /// Counts a large answer for as long as it is being sent, so that clients who take theirs slowly
+    /// cannot fill memory.
+    async fn hold(&self, response: Response) -> Response {
+        let size = response.body().size_hint().exact().unwrap_or(0);
+        let size = usize::try_from(size).unwrap_or(usize::MAX);
+        if size <= LARGE_ANSWER {
+            return response;
+        }
+        if !self.take(size) {
+            return Rejection::NoRoom.into_response();
+        }
+        let (parts, body) = response.into_parts();
+        let mut held = HeldBody {
+            bytes: Bytes::new(),
+            size,
+            budget: self.clone(),
+        };
+        match body.collect().await {
+            Ok(whole) => held.bytes = whole.to_bytes(),
+            Err(error) => {
+                return detail(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string());
+            }
+        }
+        // Given back when the connection has written the last of it.
+        Response::from_parts(parts, Body::from(Bytes::from_owner(held)))
+    }
+
     pub(crate) fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
     }
@@ -263,6 +294,12 @@ pub(crate) struct HeldBody {
     pub(crate) bytes: Bytes,
     size: usize,
     budget: BodyBudget,
+}
+
+impl AsRef<[u8]> for HeldBody {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 impl Drop for HeldBody {

@@ -82,6 +82,9 @@ pub(crate) async fn handle(
     request: Request,
 ) -> Response {
     // Before the body is read: a server with too much to do should not first take in more.
+    if app.dispatch.queue.is_full() {
+        return come_again("the queue is full");
+    }
     let Ok(permit) = app.judge_calls.clone().try_acquire_owned() else {
         return come_again("too many calls are being judged");
     };

@@ -191,7 +191,7 @@ impl Queue {
         self.shared.lock().waiting >= self.shared.capacity
     }
 
-    /// Takes no new jobs, drops those that wait, ends no run, and waits for the workers.
+    /// Takes no new jobs and drops those that wait; what runs goes on.
     pub(crate) fn close(&self) {
         let mut lines = self.shared.lock();
         lines.closed = true;
@@ -204,6 +204,10 @@ impl Queue {
             // Dropping the work closes the channel of whoever waits for it.
             *ticket.state() = State::Left;
         }
+    }
+
+    /// After [`Queue::close`]: waits until what runs has ended.
+    pub(crate) fn join(&self) {
         let workers =
             std::mem::take(&mut *self.workers.lock().unwrap_or_else(PoisonError::into_inner));
         for worker in workers {

@@ -11,6 +11,8 @@ use executor::{MIB, Runner};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use judge::{CacheConfig, Judge, JudgeConfig};
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::TcpUserTimeout;
 use sha2::{Digest as _, Sha256};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -26,6 +28,8 @@ use crate::{ServeConfig, ServeError};
 
 /// How long to wait after a failed accept: the process is out of descriptors, say.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// A client that takes no byte of its answer for this long is gone.
+const TAKE_ANSWER_MS: u32 = 60_000;
 
 /// What runs programs.
 #[derive(Clone)]
@@ -165,6 +169,8 @@ impl Server {
                 }
             };
             let _ = stream.set_nodelay(true);
+            // A client that does not take its answer is given up by the kernel.
+            let _ = setsockopt(&stream, TcpUserTimeout, &TAKE_ANSWER_MS);
             let router = router.clone();
             let service = hyper::service::service_fn(move |mut request: hyper::Request<_>| {
                 request.extensions_mut().insert(Peer(peer.ip()));
@@ -185,14 +191,17 @@ impl Server {
         drop(self.listener);
         let drain = Duration::from_secs_f64(self.app.config.http.drain_timeout_s);
         tracing::info!("draining");
-        if tokio::time::timeout(drain, graceful.shutdown())
+        let drained = tokio::time::timeout(drain, graceful.shutdown())
             .await
-            .is_err()
-        {
+            .is_ok();
+        let queue = self.app.dispatch.queue.clone();
+        queue.close();
+        if drained {
+            // Nobody waits for a run any more, so the few that are left are being ended.
+            let _ = tokio::task::spawn_blocking(move || queue.join()).await;
+        } else {
             tracing::warn!("requests were still under way after the drain time; they are ended");
         }
-        let queue = self.app.dispatch.queue.clone();
-        let _ = tokio::task::spawn_blocking(move || queue.close()).await;
     }
 }
 

@@ -362,3 +362,37 @@ fn a_server_that_ends_answers_what_is_under_way() {
     assert!(std::net::TcpStream::connect(server.address).is_err());
     drop(idle);
 }
+
+#[test]
+fn a_server_that_ends_does_not_wait_longer_than_its_drain_time() {
+    let mut server = start(ServeConfig {
+        http: HttpConfig {
+            drain_timeout_s: 0.5,
+            ..HttpConfig::default()
+        },
+        ..ServeConfig::default()
+    });
+    let sleeper = json!({ "code": "import time; time.sleep(600)", "run_timeout": 600 });
+    let _open: Vec<_> = (0..4).map(|_| open_request(&server, &sleeper)).collect();
+    eventually("both slots are taken", || {
+        metric(&server, "codejury_queue_running") == 2.0
+    });
+    let begun = Instant::now();
+    server.begin_to_stop();
+    server.wait();
+    assert!(begun.elapsed() < Duration::from_secs(60));
+}
+
+#[test]
+fn answers_that_nobody_takes_are_counted_and_given_up_with_their_client() {
+    let server = start(ServeConfig::default());
+    let big = json!({ "code": "print('x' * 12_000_000)", "run_timeout": 60 });
+    let open: Vec<_> = (0..3).map(|_| open_request(&server, &big)).collect();
+    eventually("three answers are held", || {
+        metric(&server, "codejury_body_bytes") > 36_000_000.0
+    });
+    drop(open);
+    eventually("they are gone", || {
+        metric(&server, "codejury_body_bytes") == 0.0
+    });
+}
