@@ -11,8 +11,8 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use ::cell::protocol::{
-    self, CGROUP_FD, CONTROL_FD, Hello, HostIds, OOM_FD, OomNotice, PAYLOAD_FD, SETUP_FD, Setup,
-    WORK_DIR, Wire,
+    self, CGROUP_FD, CONTROL_FD, Hello, HostIds, MAIN_FILE, OOM_FD, OomNotice, PAYLOAD_FD,
+    SETUP_FD, Setup, WORK_DIR, Wire, ZYGOTE_FD, Zygote,
 };
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -33,12 +33,16 @@ use crate::{Isolation, Limits, Network, SandboxError};
 const EXECUTABLE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/codejury-cell"));
 /// What a run can write besides its working directory.
 const OTHER_FOLDERS: [&str; 3] = ["/tmp", "/mnt", "/dev/shm"];
+/// The library that makes a zygote of an interpreter, built by `build.rs`.
+const ZYGOTE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/libcodejury_zygote.so"));
 /// A cell that is not ready after this long hangs.
 const READY_WITHIN: Duration = Duration::from_secs(20);
 
 /// What stays the same for all runs of a cell. Runs that differ here never share one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct CellKey {
+    /// Whether runs are forked from a warmed interpreter.
+    pub(crate) path: crate::Path,
     pub(crate) network: Network,
     tasks: u32,
     open_files: u32,
@@ -48,8 +52,9 @@ pub(crate) struct CellKey {
 }
 
 impl CellKey {
-    pub(crate) fn new(network: Network, limits: &Limits) -> Self {
+    pub(crate) fn new(path: crate::Path, network: Network, limits: &Limits) -> Self {
         Self {
+            path,
             network,
             tasks: limits.tasks,
             open_files: limits.open_files,
@@ -63,6 +68,7 @@ impl CellKey {
 /// What all cells of a sandbox are made from.
 #[derive(Debug)]
 pub(crate) struct CellPlan {
+    pub(crate) python: PathBuf,
     pub(crate) isolation: Isolation,
     pub(crate) root: RootPlan,
     pub(crate) filters: Filters,
@@ -121,11 +127,14 @@ impl Cell {
             file_size_bytes: key.file_size_bytes,
             filters_once: plan.filters.once(key.network, memory_cgroup),
             filters_run: plan.filters.run(),
+            zygote: (key.path == crate::Path::Warm).then(|| zygote(plan)),
         };
         let (control, control_inside) = seqpacket_pair()?;
         let (payload, payload_inside) = seqpacket_pair()?;
         let mut process = spawn(&setup, &cgroup, &control_inside, &payload_inside)?;
         drop((control_inside, payload_inside));
+        // Closed as soon as the cell is ready; until then its last words come through.
+        let complaints = process.stderr.take();
         let introduced = introduce(&control, Instant::now() + READY_WITHIN);
         if introduced.is_err() || namespaces {
             // In the good case it has split off pid 1 and is gone; in the bad one it must be.
@@ -146,7 +155,10 @@ impl Cell {
             scratch,
             runs: 0,
         };
-        cell.await_ready()?;
+        cell.await_ready().map_err(|error| match complaints {
+            Some(stderr) => interpreters_words(error, stderr),
+            None => error,
+        })?;
         Ok(cell)
     }
 
@@ -162,6 +174,11 @@ impl Cell {
                 io::ErrorKind::InvalidData.into(),
             )),
         }
+    }
+
+    /// How its runs start.
+    pub(crate) fn path(&self) -> crate::Path {
+        self.key.path
     }
 
     /// Where the run's folders lie, as the run sees them.
@@ -232,8 +249,10 @@ pub(crate) fn fixed_environment() -> Vec<(&'static str, &'static str)> {
 }
 
 /// [`fixed_environment`] with the cell's own folders and a request's additions, as `NAME=value`.
-pub(crate) fn environment(cell: &Cell, added: &[(String, String)]) -> Vec<OsString> {
-    let (work, tmp) = cell.folders();
+pub(crate) fn environment(
+    (work, tmp): (PathBuf, PathBuf),
+    added: &[(String, String)],
+) -> Vec<OsString> {
     let mut all: Vec<(OsString, OsString)> = fixed_environment()
         .into_iter()
         .map(|(k, v)| (k.into(), v.into()))
@@ -255,6 +274,35 @@ pub(crate) fn environment(cell: &Cell, added: &[(String, String)]) -> Vec<OsStri
             pair
         })
         .collect()
+}
+
+/// The interpreter as a run of it is started, to be stopped at its program.
+fn zygote(plan: &CellPlan) -> Zygote {
+    Zygote {
+        program: plan.python.clone(),
+        argv: vec![plan.python.clone().into(), MAIN_FILE.into()],
+        env: environment((WORK_DIR.into(), "/tmp".into()), &[]),
+        imports: Vec::new(),
+    }
+}
+
+/// Adds what an interpreter that did not get ready has written.
+fn interpreters_words(error: SandboxError, mut stderr: std::process::ChildStderr) -> SandboxError {
+    use std::io::Read;
+    let mut fds = [PollFd::new(stderr.as_fd(), PollFlags::POLLIN)];
+    let mut text = [0; 2048];
+    let n = match poll(&mut fds, PollTimeout::ZERO) {
+        Ok(n) if n > 0 => stderr.read(&mut text).unwrap_or(0),
+        _ => 0,
+    };
+    let text = String::from_utf8_lossy(&text[..n]).trim().replace('\n', " / ");
+    match error {
+        SandboxError::CellSetup { step, source } if !text.is_empty() => SandboxError::CellSetup {
+            step: format!("{step} (the interpreter says: {text})"),
+            source,
+        },
+        other => other,
+    }
 }
 
 /// Hands out host ids, different for each cell: before Linux 5.14 several limits count per host id.
@@ -377,19 +425,7 @@ impl Executable {
     }
 
     fn in_memory() -> io::Result<Self> {
-        let fd = memfd_create(
-            c"codejury-cell",
-            MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING,
-        )?;
-        let mut file = File::from(fd);
-        file.write_all(EXECUTABLE)?;
-        use nix::fcntl::{FcntlArg, SealFlag, fcntl};
-        let seals = SealFlag::F_SEAL_WRITE
-            | SealFlag::F_SEAL_SHRINK
-            | SealFlag::F_SEAL_GROW
-            | SealFlag::F_SEAL_SEAL;
-        fcntl(&file, FcntlArg::F_ADD_SEALS(seals))?;
-        let made = Self::Memory(file);
+        let made = Self::Memory(sealed_file(c"codejury-cell", EXECUTABLE)?);
         // By hand it only prints a line and ends with 2; a host that forbids it fails here.
         Process::new(made.path())
             .stdin(Stdio::null())
@@ -417,6 +453,30 @@ impl Executable {
     }
 }
 
+/// The zygote's library as a sealed memory file, shared by all cells.
+fn zygote_library() -> Result<&'static File, SandboxError> {
+    static ONCE: OnceLock<File> = OnceLock::new();
+    if let Some(found) = ONCE.get() {
+        return Ok(found);
+    }
+    let made = sealed_file(c"codejury-zygote", ZYGOTE)
+        .map_err(|e| setup_error("unpacking the zygote's library", e))?;
+    Ok(ONCE.get_or_init(|| made))
+}
+
+fn sealed_file(name: &std::ffi::CStr, bytes: &[u8]) -> io::Result<File> {
+    use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+    let fd = memfd_create(name, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
+    let mut file = File::from(fd);
+    file.write_all(bytes)?;
+    let seals = SealFlag::F_SEAL_WRITE
+        | SealFlag::F_SEAL_SHRINK
+        | SealFlag::F_SEAL_GROW
+        | SealFlag::F_SEAL_SEAL;
+    fcntl(&file, FcntlArg::F_ADD_SEALS(seals))?;
+    Ok(file)
+}
+
 fn spawn(
     setup: &Setup,
     cgroup: &CellCgroup,
@@ -435,6 +495,9 @@ fn spawn(
     for (file, target) in cgroup.procs.iter().zip(CGROUP_FD..) {
         wanted.push((file.as_fd(), target));
     }
+    if setup.zygote.is_some() {
+        wanted.push((zygote_library()?.as_fd(), ZYGOTE_FD));
+    }
     // Lifted above every target first: a source may itself have a target's number.
     let mut lifted = Vec::with_capacity(wanted.len());
     for (fd, target) in wanted {
@@ -447,10 +510,17 @@ fn spawn(
     let mut process = Process::new(Executable::get()?.path());
     process
         .env_clear()
-        .current_dir("/")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
+        .current_dir("/");
+    // A zygote's streams are made on the same kind of file as those of its runs.
+    for set in [Process::stdin, Process::stdout, Process::stderr] {
+        set(
+            &mut process,
+            match setup.zygote {
+                Some(_) => Stdio::piped(),
+                None => Stdio::null(),
+            },
+        );
+    }
     let pairs: Vec<(RawFd, RawFd)> = lifted
         .iter()
         .map(|(fd, target)| (fd.as_raw_fd(), *target))

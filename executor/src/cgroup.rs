@@ -4,7 +4,8 @@
 //! stay. Nothing here is required: without a memory controller pid 1 watches memory itself.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, Write};
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -164,8 +165,8 @@ impl CellCgroup {
         if files.limit_now != limit {
             files.set_limit(limit)?;
         }
-        files.before = number(&mut files.usage)?;
-        if let Some(peak) = &mut files.peak {
+        files.before = number(&files.usage)?;
+        if let Some(peak) = &files.peak {
             // Where the kernel cannot reset it, the largest process's own figure is reported.
             if rewrite(peak, b"0").is_err() {
                 files.peak = None;
@@ -175,21 +176,23 @@ impl CellCgroup {
     }
 
     /// Peak memory of the run since `begin_run`, in bytes.
-    pub(crate) fn peak_bytes(&mut self) -> Option<u64> {
-        let files = self.memory.as_mut()?;
+    pub(crate) fn peak_bytes(&self) -> Option<u64> {
+        let files = self.memory.as_ref()?;
         let before = files.before;
-        number(files.peak.as_mut()?)
+        number(files.peak.as_ref()?)
             .ok()
             .map(|peak| peak.saturating_sub(before))
     }
 
     /// How often the kernel has killed for memory in this cell.
-    pub(crate) fn oom_kills(&mut self) -> u64 {
-        let Some(files) = &mut self.memory else {
+    pub(crate) fn oom_kills(&self) -> u64 {
+        let Some(files) = &self.memory else {
             return 0;
         };
-        let text = reread(&mut files.events).unwrap_or_default();
-        text.lines()
+        let mut buffer = [0; 1024];
+        let n = reread(&files.events, &mut buffer).unwrap_or(0);
+        String::from_utf8_lossy(&buffer[..n])
+            .lines()
             .find_map(|l| l.strip_prefix("oom_kill ")?.trim().parse().ok())
             .unwrap_or(0)
     }
@@ -258,12 +261,12 @@ impl MemoryFiles {
         let text = limit.to_string();
         // Memory + swap may never be below memory: the order depends on the direction.
         if limit > self.limit_now
-            && let Some(swap) = &mut self.swap_limit
+            && let Some(swap) = &self.swap_limit
         {
             rewrite(swap, text.as_bytes())?;
         }
-        rewrite(&mut self.limit, text.as_bytes())?;
-        if let Some(swap) = &mut self.swap_limit {
+        rewrite(&self.limit, text.as_bytes())?;
+        if let Some(swap) = &self.swap_limit {
             rewrite(swap, text.as_bytes())?;
         }
         self.limit_now = limit;
@@ -282,20 +285,19 @@ fn open_both(folder: &Path, name: &str) -> io::Result<File> {
         .open(folder.join(name))
 }
 
-fn rewrite(file: &mut File, bytes: &[u8]) -> io::Result<()> {
-    file.rewind()?;
-    file.write_all(bytes)
+fn rewrite(file: &File, bytes: &[u8]) -> io::Result<()> {
+    file.write_all_at(bytes, 0)
 }
 
-fn reread(file: &mut File) -> io::Result<String> {
-    let mut text = String::new();
-    file.rewind()?;
-    file.read_to_string(&mut text)?;
-    Ok(text)
+fn reread(file: &File, buffer: &mut [u8; 1024]) -> io::Result<usize> {
+    file.read_at(buffer, 0)
 }
 
-fn number(file: &mut File) -> io::Result<u64> {
-    reread(file)?.trim().parse().map_err(io::Error::other)
+fn number(file: &File) -> io::Result<u64> {
+    let mut buffer = [0; 1024];
+    let n = reread(file, &mut buffer)?;
+    let text = std::str::from_utf8(&buffer[..n]).map_err(io::Error::other)?;
+    text.trim().parse().map_err(io::Error::other)
 }
 
 /// Where this process's own group of a v1 controller lies.

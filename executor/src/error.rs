@@ -53,3 +53,17 @@ pub enum SandboxError {
     #[error("the run was cancelled")]
     Cancelled,
 }
+
+impl SandboxError {
+    /// The message with those of its causes.
+    pub(crate) fn with_causes(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = std::error::Error::source(self);
+        while let Some(cause) = source {
+            text.push_str(": ");
+            text.push_str(&cause.to_string());
+            source = cause.source();
+        }
+        text
+    }
+}

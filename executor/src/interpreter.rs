@@ -71,6 +71,20 @@ print(json.dumps({
 "#;
 
 impl Interpreter {
+    /// The file name under which this interpreter runs a program in a cell; tracebacks show it.
+    pub fn script(&self) -> &'static str {
+        // From 3.9 on, the script's path is made absolute.
+        let minor = self
+            .version
+            .split('.')
+            .nth(1)
+            .and_then(|minor| minor.parse::<u32>().ok());
+        match minor {
+            Some(minor) if minor < 9 => "main.py",
+            _ => "/work/main.py",
+        }
+    }
+
     /// Resolves what the user named; `None` is `python3` of PATH.
     ///
     /// # Errors

@@ -13,6 +13,10 @@ pub struct RunRequest {
     pub program: Program,
     /// Everything the program can read on standard input.
     pub stdin: Arc<[u8]>,
+    /// The program compiled by the sandbox's interpreter and marshalled, with
+    /// [`Interpreter::script`](crate::Interpreter::script) as its file name. Saves a warm run the
+    /// compilation; a cold one compiles the source all the same.
+    pub code: Option<Arc<[u8]>>,
     /// Files put into the working directory first; a request with files gets a cell of its own.
     pub files: Vec<InputFile>,
     /// Added to the fixed environment.
@@ -37,6 +41,7 @@ impl RunRequest {
                 args: Vec::new(),
             },
             stdin: Arc::from(&b""[..]),
+            code: None,
             files: Vec::new(),
             env: Vec::new(),
             limits: Limits::default(),
@@ -96,13 +101,25 @@ pub struct Captured {
 }
 
 /// Which way a run was started.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Path {
     /// The interpreter was started for this run.
     Cold,
     /// Forked from a warmed interpreter.
     Warm,
+}
+
+/// Which way runs may be started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PathRequest {
+    /// Warm where the host and the request allow it, else cold.
+    #[default]
+    Auto,
+    /// Warm; a host that cannot is an error. A request that cannot be had warm runs cold.
+    Warm,
+    /// Always cold.
+    Cold,
 }
 
 /// Everything known about one finished run.

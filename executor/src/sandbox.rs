@@ -5,43 +5,36 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use ::cell::protocol::{
     Answer, Command, Ended, INLINE_PAYLOAD_BYTES, MAIN_FILE, Payload, RunHeader, Wire,
 };
-use nix::errno::Errno;
-use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use nix::sys::stat::{Mode, fchmod};
-use nix::unistd::pipe2;
 
-use crate::capture::Capture;
 use crate::cells::{self, Cell, CellKey, CellPlan, IdSource};
 use crate::cgroup::Cgroups;
 use crate::outcome::{Evidence, classify};
+use crate::pipes::Pipes;
 use crate::root_plan::RootPlan;
 use crate::seccomp::Filters;
+use crate::slots::Slots;
+use crate::validate::validate;
 use crate::{
-    Interpreter, Isolation, IsolationRequest, Limits, MIB, Network, Outcome, Path, Program,
-    RunReport, RunRequest, SandboxError, Usage, host,
+    Interpreter, Isolation, IsolationRequest, Limits, MIB, Network, Outcome, Path, PathRequest,
+    Program, RunReport, RunRequest, SandboxError, Usage, host,
 };
 
 /// After this many runs a cell is replaced, whatever the proof says.
 const RUNS_PER_CELL: u64 = 2000;
 /// A cell that has not answered this long after twice the wall limit is given up.
 const KILL_GRACE: Duration = Duration::from_secs(10);
-/// What a harness may say through its report pipe.
-const REPORT_BYTES: u64 = 16 * MIB;
 /// Collected files larger than this are cut.
 const COLLECT_BYTES: u64 = 64 * MIB;
-/// One read of a pipe.
-const CHUNK: usize = 64 * 1024;
-
 /// How to build a [`Sandbox`].
 #[derive(Clone, Debug, Default)]
 pub struct SandboxConfig {
@@ -50,6 +43,8 @@ pub struct SandboxConfig {
     pub python: Option<PathBuf>,
     /// Which isolation is acceptable.
     pub isolation: IsolationRequest,
+    /// How programs are started.
+    pub path: PathRequest,
     /// Throw every cell away after its run instead of reusing the ones proven clean.
     pub one_shot_cells: bool,
     /// Host folders and files that runs may read besides the interpreter's and the system's: what a
@@ -65,6 +60,8 @@ pub struct SandboxConfig {
 pub struct Sandbox {
     interpreter: Interpreter,
     plan: CellPlan,
+    /// Why runs cannot be forked from a warmed interpreter here, if they cannot.
+    not_warm: Option<String>,
     one_shot_cells: bool,
     slots: Slots,
     idle: Mutex<HashMap<CellKey, Vec<Cell>>>,
@@ -101,6 +98,10 @@ impl Cancel {
         while !matches!(poll(&mut fds, PollTimeout::NONE), Ok(n) if n > 0) {}
     }
 
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+
     /// Whether [`Cancel::cancel`] was called.
     pub fn is_cancelled(&self) -> bool {
         let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
@@ -121,8 +122,9 @@ impl Sandbox {
             .slots
             .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
         let make = |isolation| -> Result<Self, SandboxError> {
-            let sandbox = Self {
+            let mut sandbox = Self {
                 plan: CellPlan {
+                    python: interpreter.executable.clone(),
                     isolation,
                     root: RootPlan::new(&interpreter, &config.more_paths),
                     filters: Filters::compile()?,
@@ -131,11 +133,34 @@ impl Sandbox {
                     ids: IdSource::new()?,
                 },
                 interpreter: interpreter.clone(),
+                not_warm: match (config.path, isolation) {
+                    (PathRequest::Cold, _) => Some("the cold path was asked for".to_owned()),
+                    (_, Isolation::Namespaces) => None,
+                    _ => Some("zygotes need namespaces".to_owned()),
+                },
                 one_shot_cells: config.one_shot_cells,
                 slots: Slots::new(slots.max(1)),
                 idle: Mutex::default(),
             };
-            let first = sandbox.start_cell(CellKey::new(Network::None, &Limits::default()))?;
+            let mut first = Err(None);
+            if sandbox.not_warm.is_none() {
+                first = sandbox.start_first(Path::Warm).map_err(Some);
+            }
+            if let Err(Some(error)) = &first {
+                sandbox.not_warm = Some(error.with_causes());
+            }
+            let first = match (first, config.path) {
+                (Ok(first), _) => first,
+                (Err(Some(error)), PathRequest::Warm) => return Err(error),
+                (Err(None), PathRequest::Warm) => {
+                    return Err(SandboxError::IsolationUnavailable {
+                        layer: "warm path",
+                        reason: sandbox.not_warm.unwrap_or_default(),
+                        remedy: "use --path auto".to_owned(),
+                    });
+                }
+                _ => sandbox.start_first(Path::Cold)?,
+            };
             sandbox.give_back(first, false);
             Ok(sandbox)
         };
@@ -146,6 +171,16 @@ impl Sandbox {
                 make(Isolation::Namespaces).or_else(|_| make(Isolation::Restricted))
             }
         }
+    }
+
+    fn start_first(&self, path: Path) -> Result<Cell, SandboxError> {
+        self.start_cell(CellKey::new(path, Network::None, &Limits::default()))
+    }
+
+    /// Why runs are not forked from a warmed interpreter here; `None`: they are, where a request
+    /// allows it.
+    pub fn not_warm(&self) -> Option<&str> {
+        self.not_warm.as_deref()
     }
 
     /// The isolation every run of this sandbox gets.
@@ -212,7 +247,7 @@ impl Sandbox {
                 collected: Vec::new(),
                 usage: Usage::default(),
                 isolation: self.isolation(),
-                path: Path::Cold,
+                path: self.path_of(request),
                 wasm: None,
             }),
             _ => Err(SandboxError::CellLost(lost)),
@@ -221,7 +256,7 @@ impl Sandbox {
 
     fn attempt(&self, request: &RunRequest, cancel: Option<&Cancel>) -> Result<RunReport, Attempt> {
         let begun = Instant::now();
-        let key = CellKey::new(request.network, &request.limits);
+        let key = CellKey::new(self.path_of(request), request.network, &request.limits);
         // Files need a cell of their own: what a run may change must be gone with it.
         let alone = self.one_shot_cells
             || request.network == Network::Loopback
@@ -249,6 +284,14 @@ impl Sandbox {
         }
     }
 
+    fn path_of(&self, request: &RunRequest) -> Path {
+        if self.not_warm.is_none() && can_be_warm(request) {
+            Path::Warm
+        } else {
+            Path::Cold
+        }
+    }
+
     fn run_in(
         &self,
         cell: &mut Cell,
@@ -263,7 +306,8 @@ impl Sandbox {
         let kills_before = cell.cgroup.oom_kills();
         let (mut pipes, inside) = Pipes::new(request).map_err(Attempt::system("making pipes"))?;
         pipes.feed();
-        let payload = self.payload(cell, request);
+        let payload = self.payload(cell, request).encode();
+        let inline = payload.len() <= INLINE_PAYLOAD_BYTES;
         let header = RunHeader {
             run: cell.runs,
             wall_ns: nanoseconds(limits.wall_time),
@@ -273,10 +317,11 @@ impl Sandbox {
                 .address_space_bytes
                 .saturating_add(limits.memory_bytes),
             memory_bytes: limits.memory_bytes,
+            payload_bytes: if inline { payload.len() as u32 } else { 0 },
             script: matches!(request.program, Program::Python { .. }),
             collect: request.collect.clone(),
         };
-        let sent = send_payload(cell, &payload, &inside)
+        let sent = send_payload(cell, inline, &payload, &inside)
             .and_then(|()| cells::send(&cell.control, &Command::Run(header).encode(), &[]));
         drop(inside);
         sent.map_err(|e| Attempt::Lost(format!("sending the program: {e}")))?;
@@ -291,7 +336,7 @@ impl Sandbox {
             Err(Attempt::Lost(_)) if memory_killed => (Ended::default(), Vec::new(), true),
             Err(other) => return Err(other),
         };
-        pipes.drain();
+        pipes.drain(!gave_up);
         if cancel.is_some_and(Cancel::is_cancelled) && ended.stopped {
             return Err(Attempt::Failed(SandboxError::Cancelled));
         }
@@ -337,39 +382,44 @@ impl Sandbox {
                 memory_peak_bytes,
             },
             isolation: self.isolation(),
-            path: Path::Cold,
+            path: cell.path(),
             wasm: None,
         };
         Ok((report, reusable))
     }
 
     fn payload(&self, cell: &Cell, request: &RunRequest) -> Payload {
-        let (program, argv, source) = match &request.program {
-            Program::Python { source, args } => {
-                let python = &self.interpreter.executable;
-                let mut argv = vec![python.clone().into_os_string(), MAIN_FILE.into()];
-                argv.extend(args.iter().cloned());
-                (python.clone(), argv, Some(source.to_vec()))
-            }
-            Program::Command { argv } => (
-                argv.first().map(PathBuf::from).unwrap_or_default(),
-                argv.clone(),
-                None,
-            ),
-        };
-        Payload {
+        let warm = cell.path() == Path::Warm;
+        let mut payload = Payload {
             run: cell.runs,
-            program,
-            argv,
-            env: cells::environment(cell, &request.env),
-            source,
             files: request
                 .files
                 .iter()
                 .map(|file| (file.path.clone(), file.content.to_vec()))
                 .collect(),
             report: request.report_pipe,
+            ..Payload::default()
+        };
+        match &request.program {
+            Program::Python { source, .. } if warm => {
+                payload.source = Some(source.to_vec());
+                payload.code = request.code.as_ref().map(|code| code.to_vec());
+                return payload;
+            }
+            Program::Python { source, args } => {
+                let python = &self.interpreter.executable;
+                payload.program = python.clone();
+                payload.argv = vec![python.clone().into_os_string(), MAIN_FILE.into()];
+                payload.argv.extend(args.iter().cloned());
+                payload.source = Some(source.to_vec());
+            }
+            Program::Command { argv } => {
+                payload.program = argv.first().map(PathBuf::from).unwrap_or_default();
+                payload.argv = argv.clone();
+            }
         }
+        payload.env = cells::environment(cell.folders(), &request.env);
+        payload
     }
 
     fn start_cell(&self, key: CellKey) -> Result<Cell, SandboxError> {
@@ -406,6 +456,21 @@ impl Sandbox {
     fn lock_idle(&self) -> MutexGuard<'_, HashMap<CellKey, Vec<Cell>>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether a zygote can do exactly what starting the interpreter for this request would do.
+fn can_be_warm(request: &RunRequest) -> bool {
+    let Program::Python { source, args } = &request.program else {
+        return false;
+    };
+    // Arguments and variables are read at start, and a zygote has started.
+    let as_started = args.is_empty() && request.env.is_empty();
+    // Python takes an archive with a `__main__`, or compiled code, for a program too, and looks at
+    // the file before it opens it.
+    let tail = &source[source.len().saturating_sub(66_000)..];
+    let archive = tail.windows(4).any(|bytes| bytes == b"PK\x05\x06");
+    let compiled = source.len() >= 4 && source[2..4] == *b"\r\n" && source[1] < 0x20;
+    as_started && !archive && !compiled && request.network == Network::None
 }
 
 /// Why an attempt gave no report.
@@ -503,189 +568,14 @@ fn failure_text(message: &[u8]) -> String {
     }
 }
 
-fn send_payload(cell: &Cell, payload: &Payload, inside: &[OwnedFd]) -> io::Result<()> {
-    let encoded = payload.encode();
+fn send_payload(cell: &Cell, inline: bool, payload: &[u8], inside: &[OwnedFd]) -> io::Result<()> {
     let mut fds: Vec<RawFd> = inside.iter().map(AsRawFd::as_raw_fd).collect();
-    if encoded.len() <= INLINE_PAYLOAD_BYTES {
-        return cells::send(&cell.payload, &[&[1], &encoded[..]].concat(), &fds);
+    if inline {
+        return cells::send(&cell.payload, &[&[1], payload].concat(), &fds);
     }
-    let file = cells::memory_file(&encoded)?;
+    let file = cells::memory_file(payload)?;
     fds.insert(0, file.as_raw_fd());
     cells::send(&cell.payload, &[0], &fds)
-}
-
-/// Our ends of a run's pipes, and what has come through them.
-struct Pipes {
-    stdin: Option<File>,
-    unwritten: Arc<[u8]>,
-    written: usize,
-    stdout_pipe: Option<File>,
-    stderr_pipe: Option<File>,
-    report_pipe: Option<File>,
-    stdout: Capture,
-    stderr: Capture,
-    report: Capture,
-    chunk: Vec<u8>,
-}
-
-/// What a wait found.
-#[derive(Default)]
-struct News {
-    control: bool,
-    cancelled: bool,
-    stdin: bool,
-    stdout: bool,
-    stderr: bool,
-    report: bool,
-}
-
-impl Pipes {
-    /// Fresh pipes for every run: a shared one would carry flags and bytes from run to run.
-    fn new(request: &RunRequest) -> nix::Result<(Self, Vec<OwnedFd>)> {
-        let (stdin_read, stdin_write) = pipe2(OFlag::O_CLOEXEC)?;
-        let (stdout_read, stdout_write) = pipe2(OFlag::O_CLOEXEC)?;
-        let (stderr_read, stderr_write) = pipe2(OFlag::O_CLOEXEC)?;
-        let mut inside = vec![stdin_read, stdout_write, stderr_write];
-        let mut report_pipe = None;
-        if request.report_pipe {
-            let (read, write) = pipe2(OFlag::O_CLOEXEC)?;
-            inside.push(write);
-            report_pipe = Some(File::from(read));
-        }
-        for fd in &inside {
-            // The run has another user id, and may open /dev/stdin by name.
-            fchmod(fd, Mode::from_bits_truncate(0o666))?;
-        }
-        let ours = [Some(&stdin_write), Some(&stdout_read), Some(&stderr_read)];
-        for fd in ours.into_iter().flatten() {
-            set_nonblocking(fd)?;
-        }
-        if let Some(report) = &report_pipe {
-            set_nonblocking(report)?;
-        }
-        let limits = &request.limits;
-        let pipes = Self {
-            stdin: Some(stdin_write.into()),
-            unwritten: Arc::clone(&request.stdin),
-            written: 0,
-            stdout_pipe: Some(stdout_read.into()),
-            stderr_pipe: Some(stderr_read.into()),
-            report_pipe,
-            stdout: Capture::head(limits.stdout_bytes),
-            stderr: Capture::head_and_tail(limits.stderr_bytes),
-            report: Capture::head(REPORT_BYTES),
-            chunk: vec![0; CHUNK],
-        };
-        Ok((pipes, inside))
-    }
-
-    /// Writes as much stdin as fits; closes it at its end, or when nobody reads it any more.
-    fn feed(&mut self) {
-        use std::io::Write;
-        let Some(pipe) = &mut self.stdin else { return };
-        loop {
-            if self.written == self.unwritten.len() {
-                self.stdin = None;
-                return;
-            }
-            match pipe.write(&self.unwritten[self.written..]) {
-                Ok(n) => self.written += n,
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => {
-                    self.stdin = None;
-                    return;
-                }
-            }
-        }
-    }
-
-    fn wait(&self, cell: &Cell, cancel: Option<&Cancel>, give_up: Instant) -> nix::Result<News> {
-        // In the order of `News`; what is closed is left out.
-        let wanted = [
-            (Some(cell.control.as_fd()), PollFlags::POLLIN),
-            (cancel.map(|c| c.0.as_fd()), PollFlags::POLLIN),
-            (self.stdin.as_ref().map(AsFd::as_fd), PollFlags::POLLOUT),
-            (
-                self.stdout_pipe.as_ref().map(AsFd::as_fd),
-                PollFlags::POLLIN,
-            ),
-            (
-                self.stderr_pipe.as_ref().map(AsFd::as_fd),
-                PollFlags::POLLIN,
-            ),
-            (
-                self.report_pipe.as_ref().map(AsFd::as_fd),
-                PollFlags::POLLIN,
-            ),
-        ];
-        let mut fds: Vec<PollFd> = wanted
-            .iter()
-            .filter_map(|(fd, events)| Some(PollFd::new((*fd)?, *events)))
-            .collect();
-        let left = give_up.saturating_duration_since(Instant::now());
-        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
-        match poll(&mut fds, timeout) {
-            Ok(_) => {}
-            Err(Errno::EINTR) => return Ok(News::default()),
-            Err(e) => return Err(e),
-        }
-        let mut polled = fds.iter();
-        let [control, cancelled, stdin, stdout, stderr, report] = wanted
-            .map(|(fd, _)| fd.is_some() && polled.next().is_some_and(|p| p.any() == Some(true)));
-        Ok(News {
-            control,
-            cancelled,
-            stdin,
-            stdout,
-            stderr,
-            report,
-        })
-    }
-
-    fn move_bytes(&mut self, news: &News) {
-        if news.stdin {
-            self.feed();
-        }
-        // One chunk each: a flood on one must not starve the others or the clock.
-        if news.stdout {
-            read_some(&mut self.stdout_pipe, &mut self.stdout, &mut self.chunk);
-        }
-        if news.stderr {
-            read_some(&mut self.stderr_pipe, &mut self.stderr, &mut self.chunk);
-        }
-        if news.report {
-            read_some(&mut self.report_pipe, &mut self.report, &mut self.chunk);
-        }
-    }
-
-    /// Takes what is left in the pipes. All writers are dead, so this ends.
-    fn drain(&mut self) {
-        while read_some(&mut self.stdout_pipe, &mut self.stdout, &mut self.chunk) {}
-        while read_some(&mut self.stderr_pipe, &mut self.stderr, &mut self.chunk) {}
-        while read_some(&mut self.report_pipe, &mut self.report, &mut self.chunk) {}
-    }
-}
-
-/// Reads one chunk; closes the pipe at its end. Says whether there may be more right now.
-fn read_some(pipe: &mut Option<File>, capture: &mut Capture, chunk: &mut [u8]) -> bool {
-    let Some(file) = pipe else { return false };
-    match file.read(chunk) {
-        Ok(0) => {
-            *pipe = None;
-            false
-        }
-        Ok(n) => {
-            capture.push(&chunk[..n]);
-            true
-        }
-        Err(e) if e.kind() == io::ErrorKind::Interrupted => true,
-        Err(_) => false,
-    }
-}
-
-fn set_nonblocking(fd: &impl AsFd) -> nix::Result<()> {
-    nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map(drop)
 }
 
 fn nanoseconds(time: Duration) -> u64 {
@@ -708,114 +598,3 @@ fn start_error(request: &RunRequest, step: &str, errno: i32) -> SandboxError {
     }
 }
 
-/// Refuses what cannot be carried out as written, before anything is started.
-fn validate(request: &RunRequest, isolation: Isolation) -> Result<(), SandboxError> {
-    use std::os::unix::ffi::OsStrExt;
-    let invalid = |text: String| Err(SandboxError::InvalidRequest(text));
-    let limits = &request.limits;
-    let zero = [
-        ("wall_time", limits.wall_time.is_zero()),
-        ("cpu_time", limits.cpu_time.is_zero()),
-        ("memory_bytes", limits.memory_bytes == 0),
-        ("tasks", limits.tasks == 0),
-        ("open_files", limits.open_files < 8),
-        ("scratch_bytes", limits.scratch_bytes == 0),
-        ("scratch_inodes", limits.scratch_inodes == 0),
-    ];
-    if let Some((name, _)) = zero.iter().find(|(_, bad)| *bad) {
-        return invalid(format!("limit {name} is too small to run anything"));
-    }
-    let day = Duration::from_secs(24 * 3600);
-    if limits.wall_time > day || limits.cpu_time > 1024 * day {
-        return invalid("a time limit is longer than a day".to_owned());
-    }
-    let argv = match &request.program {
-        Program::Python { args, .. } => args,
-        Program::Command { argv } if argv.is_empty() => {
-            return invalid("the command is empty".to_owned());
-        }
-        Program::Command { argv } => argv,
-    };
-    if argv.iter().any(|arg| arg.as_bytes().contains(&0)) {
-        return invalid("an argument holds a NUL byte".to_owned());
-    }
-    for (name, value) in &request.env {
-        if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
-            return invalid(format!("environment variable {name:?} is malformed"));
-        }
-    }
-    for path in request
-        .files
-        .iter()
-        .map(|f| &f.path)
-        .chain(&request.collect)
-    {
-        if !cells::is_runs_own(path, isolation == Isolation::Namespaces) {
-            return invalid(format!(
-                "file path {path:?} is not in the working directory or another folder of the run"
-            ));
-        }
-    }
-    // Sums of these with our own share must not wrap around.
-    let sizes = [
-        ("memory_bytes", limits.memory_bytes),
-        ("scratch_bytes", limits.scratch_bytes),
-        ("scratch_inodes", limits.scratch_inodes),
-    ];
-    if let Some((name, _)) = sizes.iter().find(|(_, size)| *size > 1 << 50) {
-        return invalid(format!("limit {name} is more than any host has"));
-    }
-    for file in &request.files {
-        let is_program = matches!(request.program, Program::Python { .. });
-        if is_program && file.path.starts_with(MAIN_FILE) {
-            return invalid(format!(
-                "a file may not be called {MAIN_FILE}: that is the program"
-            ));
-        }
-        if request
-            .files
-            .iter()
-            .any(|other| other.path != file.path && other.path.starts_with(&file.path))
-        {
-            return invalid(format!("{:?} is both a file and a folder", file.path));
-        }
-    }
-    Ok(())
-}
-
-/// How many runs may go on at once.
-#[derive(Debug)]
-struct Slots {
-    count: usize,
-    free: Mutex<usize>,
-    freed: Condvar,
-}
-
-struct Slot<'a>(&'a Slots);
-
-impl Slots {
-    fn new(count: usize) -> Self {
-        Self {
-            count,
-            free: Mutex::new(count),
-            freed: Condvar::new(),
-        }
-    }
-
-    fn take(&self) -> Slot<'_> {
-        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut free = self
-            .freed
-            .wait_while(free, |free| *free == 0)
-            .unwrap_or_else(PoisonError::into_inner);
-        *free -= 1;
-        Slot(self)
-    }
-}
-
-impl Drop for Slot<'_> {
-    fn drop(&mut self) {
-        *self.0.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        self.0.freed.notify_one();
-    }
-}

@@ -5,29 +5,23 @@
 mod protocol;
 
 mod child;
+mod exec;
 mod proof;
 mod root;
 mod serve;
+mod step;
+#[allow(dead_code, reason = "shared with the zygote")]
 mod sys;
 mod watch;
+mod zygote;
 
-use std::io::Read;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::io::{Read, Seek};
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 use std::path::Path;
 
-use protocol::{CGROUP_FD, CONTROL_FD, Hello, PAYLOAD_FD, SETUP_FD, Setup, SetupFailure, Wire};
+use protocol::{CGROUP_FD, CONTROL_FD, Hello, PAYLOAD_FD, SETUP_FD, Setup, Wire};
+use step::{Step, step};
 use sys::Errno;
-
-/// A step of the setup that failed, with the kernel's reason.
-type Step<T> = Result<T, SetupFailure>;
-
-/// Names the step in front of an error.
-fn step<T>(name: impl Into<String>, result: Result<T, Errno>) -> Step<T> {
-    result.map_err(|errno| SetupFailure {
-        step: name.into(),
-        errno,
-    })
-}
 
 fn main() {
     // A person who starts this by hand has no such descriptor.
@@ -67,14 +61,19 @@ fn live(control: &OwnedFd) -> Step<std::convert::Infallible> {
         root::use_host(control, &setup)?;
         None
     };
-    serve::serve(control, sys::own(PAYLOAD_FD), last_pid, setup)
+    if let Some(zygote) = &setup.zygote {
+        return zygote::become_zygote(&setup, zygote, last_pid);
+    }
+    serve::serve::<exec::Exec>(control, sys::own(PAYLOAD_FD), last_pid, setup)
 }
 
 fn read_setup() -> Result<Setup, Errno> {
     let mut bytes = Vec::new();
-    std::fs::File::from(sys::own(SETUP_FD))
-        .read_to_end(&mut bytes)
+    let mut file = std::fs::File::from(sys::own(SETUP_FD));
+    file.read_to_end(&mut bytes)
+        .and_then(|_| file.rewind())
         .map_err(|e| e.raw_os_error().unwrap_or(libc::EIO))?;
+    let _ = file.into_raw_fd(); // stays open: a zygote reads it again
     let (version, mut rest) = bytes.split_at_checked(4).ok_or(libc::EPROTO)?;
     if version != protocol::VERSION.to_le_bytes() {
         return Err(libc::EPROTO);

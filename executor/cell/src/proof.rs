@@ -9,8 +9,7 @@
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
-use crate::protocol::MAIN_FILE;
-use crate::root::SCRATCH;
+use crate::protocol::{MAIN_FILE, SCRATCH};
 use crate::sys::{self, Errno};
 
 /// Handles on everything the proof looks at, and how it looked at the start.
@@ -28,9 +27,10 @@ pub(crate) struct Proof {
 struct State {
     free_blocks: u64,
     free_inodes: u64,
-    changed: Vec<(i64, i64)>,
+    changed: [(i64, i64); SCRATCH.len()],
     main_file: (u32, u32, u32, i64),
-    sockets: Vec<u8>,
+    /// The start of sockstat: counts of sockets.
+    sockets: [u8; 256],
     payload_waits: bool,
 }
 
@@ -54,9 +54,9 @@ impl Proof {
             baseline: State {
                 free_blocks: 0,
                 free_inodes: 0,
-                changed: Vec::new(),
+                changed: [(0, 0); SCRATCH.len()],
                 main_file: (0, 0, 0, 0),
-                sockets: Vec::new(),
+                sockets: [0; 256],
                 payload_waits: false,
             },
         };
@@ -102,17 +102,15 @@ impl Proof {
     fn look(&self) -> Result<State, Errno> {
         let space = sys::fstatfs(self.work_dir())?;
         let main_file = sys::fstat(self.main_file())?;
-        let mut changed = Vec::with_capacity(SCRATCH.len());
-        for folder in &self.folders {
+        let mut changed = [(0, 0); SCRATCH.len()];
+        for (folder, changed) in self.folders.iter().zip(&mut changed) {
             let stat = sys::fstat(folder.as_raw_fd())?;
-            changed.push((stat.st_ctime, stat.st_ctime_nsec));
+            *changed = (stat.st_ctime, stat.st_ctime_nsec);
         }
-        let mut sockets = vec![0; 512];
-        let n = self
-            .sockstat
-            .as_ref()
-            .map_or(Ok(0), |fd| sys::pread(fd.as_raw_fd(), &mut sockets))?;
-        sockets.truncate(n);
+        let mut sockets = [0; 256];
+        if let Some(sockstat) = &self.sockstat {
+            sys::pread(sockstat.as_raw_fd(), &mut sockets)?;
+        }
         let mut waiting = [libc::pollfd {
             fd: self.payload,
             events: libc::POLLIN,

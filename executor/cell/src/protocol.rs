@@ -10,7 +10,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 /// Changes whenever a message changes.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The cell's end of the control socket.
 pub const CONTROL_FD: i32 = 3;
@@ -22,11 +22,22 @@ pub const SETUP_FD: i32 = 5;
 pub const OOM_FD: i32 = 6;
 /// The first of the `cgroup.procs` files to join.
 pub const CGROUP_FD: i32 = 7;
+/// The library that turns an interpreter into a zygote, as a file.
+pub const ZYGOTE_FD: i32 = 10;
+/// Where a zygote finds the handle on the next pid.
+pub const LAST_PID_FD: i32 = 11;
 
 /// The run's working directory.
 pub const WORK_DIR: &str = "/work";
 /// The program's file in [`WORK_DIR`].
 pub const MAIN_FILE: &str = "main.py";
+/// The folders a run can write, all in one scratch tmpfs: (name in it, where it appears).
+pub const SCRATCH: [(&str, &str); 4] = [
+    ("work", WORK_DIR),
+    ("tmp", "/tmp"),
+    ("shm", "/dev/shm"),
+    ("mnt", "/mnt"),
+];
 /// User and group id of the run, as it sees itself.
 pub const RUN_ID: u32 = 1000;
 /// Messages up to this size travel in the datagram; larger payloads in a memory file.
@@ -71,6 +82,21 @@ pub struct Setup {
     pub filters_once: Vec<Vec<u8>>,
     /// seccomp programs installed in each run, last (in order).
     pub filters_run: Vec<Vec<u8>>,
+    /// Pid 1 becomes this interpreter and forks runs from it; `None` starts each run by exec.
+    pub zygote: Option<Zygote>,
+}
+
+/// How pid 1 becomes a warmed interpreter.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Zygote {
+    /// The interpreter.
+    pub program: PathBuf,
+    /// Its arguments, `argv[0]` first: those of a run.
+    pub argv: Vec<OsString>,
+    /// Its environment, that of a run.
+    pub env: Vec<OsString>,
+    /// What it imports before it forks, in this order.
+    pub imports: Vec<OsString>,
 }
 
 /// Host ids of a cell whose creator may map more than its own.
@@ -147,6 +173,8 @@ pub struct RunHeader {
     pub address_space_bytes: u64,
     /// Memory of the whole run, in bytes: what pid 1's watcher compares with.
     pub memory_bytes: u64,
+    /// Size of the payload's message, so that the run need not guess.
+    pub payload_bytes: u32,
     /// The program is Python source in [`MAIN_FILE`].
     pub script: bool,
     /// Files of the working directory to send back.
@@ -167,6 +195,8 @@ pub struct Payload {
     pub env: Vec<OsString>,
     /// Content of [`MAIN_FILE`], for scripts.
     pub source: Option<Vec<u8>>,
+    /// The same, compiled and marshalled; only a zygote's runs read it.
+    pub code: Option<Vec<u8>>,
     /// Files for the working directory.
     pub files: Vec<(PathBuf, Vec<u8>)>,
     /// A fourth descriptor, 3 in the run, is attached.
@@ -402,11 +432,14 @@ wire_structs! {
     Setup {
         namespaces, host_ids, binds, symlinks, files, scratch_dir, scratch_bytes, scratch_inodes,
         loopback, cgroups, oom_notice, memory_cgroup, landlock_abi, tasks, open_files,
-        file_size_bytes, filters_once, filters_run,
+        file_size_bytes, filters_once, filters_run, zygote,
     }
+    Zygote { program, argv, env, imports }
     SetupFailure { step, errno }
-    RunHeader { run, wall_ns, cpu_ns, address_space_bytes, memory_bytes, script, collect }
-    Payload { run, program, argv, env, source, files, report }
+    RunHeader {
+        run, wall_ns, cpu_ns, address_space_bytes, memory_bytes, payload_bytes, script, collect,
+    }
+    Payload { run, program, argv, env, source, code, files, report }
     Collected { index }
     Ended {
         run, failed_step, status, wall_limit, cpu_limit, memory_limit, stopped, wall_ns, setup_ns,
@@ -497,6 +530,11 @@ mod tests {
             scratch_dir: Some("/tmp/x".into()),
             oom_notice: OomNotice::EventsFile,
             filters_once: vec![vec![1; 9], vec![]],
+            zygote: Some(Zygote {
+                program: "/usr/bin/python3".into(),
+                argv: vec!["python3".into(), "main.py".into()],
+                ..Zygote::default()
+            }),
             ..Setup::default()
         });
         round_trip(Hello::Spawned(-1));

@@ -9,17 +9,9 @@ use std::ffi::CString;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
-use crate::protocol::{Hello, RUN_ID, Setup, WORK_DIR, Wire};
+use crate::protocol::{Hello, RUN_ID, SCRATCH, Setup, WORK_DIR, Wire};
 use crate::sys::{self, Errno};
-use crate::{Step, step};
-
-/// The folders a run can write, all in one scratch tmpfs: (name in it, where it appears).
-pub(crate) const SCRATCH: [(&str, &str); 4] = [
-    ("work", WORK_DIR),
-    ("tmp", "/tmp"),
-    ("shm", "/dev/shm"),
-    ("mnt", "/mnt"),
-];
+use crate::step::{Step, step};
 
 /// Parts of procfs that tell about the host. Most are root's already; this is the second lock.
 const MASKED_FILES: [&str; 11] = [

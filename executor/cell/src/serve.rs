@@ -2,40 +2,44 @@
 
 use std::convert::Infallible;
 use std::ffi::CString;
+use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path};
 
-use crate::child::{self, Prepared};
+use crate::child::{self, Launch, Prepared};
 use crate::proof::Proof;
 use crate::protocol::{
-    Answer, Collected, Command, Ended, Hello, OOM_FD, OomNotice, RunHeader, Setup, SetupFailure,
-    Wire,
+    Answer, Collected, Command, Ended, Hello, OOM_FD, OomNotice, RunHeader, SCRATCH, Setup,
+    SetupFailure, Wire,
 };
-use crate::root::SCRATCH;
+use crate::step::{Step, step};
 use crate::sys::{self, Waited};
-use crate::{Step, step, watch};
+use crate::watch;
 
 /// Soft stack limit once the program runs; exec itself sees less, so that thread stacks stay small.
-const STACK_BYTES: u64 = 128 << 20;
+pub(crate) const STACK_BYTES: u64 = 128 << 20;
 /// How often the memory of a run is looked at where no cgroup bounds it.
 const MEMORY_INTERVAL_NS: u64 = 20_000_000;
 /// What one process may have in files and sockets before its own memory is looked at too.
 const FILES_OF_ONE_BYTES: u64 = 4 << 20;
 /// Never look at CPU time more often than this.
 const CPU_INTERVAL_NS: u64 = 10_000_000;
+/// More than any command takes.
+const MESSAGE_BYTES: usize = 64 * 1024;
 /// A process that survives SIGKILL this long hangs in the kernel; the cell ends with it.
 const KILL_GRACE_NS: u64 = 5_000_000_000;
 
 const CAP_DAC_READ_SEARCH: u32 = 2; // collecting files that the run made private
 const CAP_KILL: u32 = 5;
-const CAP_SETGID: u32 = 6;
+const CAP_SETGID: u32 = 6; // with SETUID: becoming the run's user
 const CAP_SETUID: u32 = 7;
 const CAP_SYS_PTRACE: u32 = 19; // seeing the run's processes in a procfs that hides them
 const CAP_SYS_RESOURCE: u32 = 24; // raising the run's soft stack limit
 const CAP_CHECKPOINT_RESTORE: u32 = 40; // the same pid for every run
 
-struct Server<'a> {
+struct Server<'a, L> {
+    launch: PhantomData<L>,
     control: RawFd,
     payload: RawFd,
     setup: &'a Setup,
@@ -44,10 +48,13 @@ struct Server<'a> {
     last_pid: Option<OwnedFd>,
     proof: Option<Proof>,
     landlock: Option<OwnedFd>,
+    cpus: u64,
+    /// Where a run that is not started by exec tells which step failed; one pipe for all of them.
+    failures: (OwnedFd, OwnedFd),
 }
 
 /// Locks this process down and serves runs; returns only to say what went wrong.
-pub(crate) fn serve(
+pub(crate) fn serve<L: Launch>(
     control: &OwnedFd,
     payload: OwnedFd,
     last_pid: Option<OwnedFd>,
@@ -66,12 +73,16 @@ pub(crate) fn serve(
         None
     };
     let landlock = landlock(&setup)?;
-    lock_down(&setup)?;
+    let cpus = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
+    let failures = step("making a pipe", sys::pipe())?;
+    step("making a pipe", sys::set_nonblocking(failures.0.as_raw_fd()))?;
+    lock_down::<L>(&setup)?;
     step(
         "reporting ready",
         sys::send(control.as_raw_fd(), &Hello::Ready.encode(), None),
     )?;
-    let server = Server {
+    let server = Server::<L> {
+        launch: PhantomData,
         control: control.as_raw_fd(),
         payload: payload.as_raw_fd(),
         setup: &setup,
@@ -79,8 +90,10 @@ pub(crate) fn serve(
         last_pid,
         proof,
         landlock,
+        cpus,
+        failures,
     };
-    let mut message = Vec::new();
+    let mut message = Vec::with_capacity(MESSAGE_BYTES);
     loop {
         step(
             "receiving a command",
@@ -136,24 +149,29 @@ fn landlock(setup: &Setup) -> Step<Option<OwnedFd>> {
     Ok(Some(ruleset))
 }
 
-fn lock_down(setup: &Setup) -> Step<()> {
+/// What pid 1 keeps.
+pub(crate) fn capabilities() -> Vec<u32> {
+    let mut keep = vec![
+        CAP_DAC_READ_SEARCH,
+        CAP_KILL,
+        CAP_SETGID,
+        CAP_SETUID,
+        CAP_SYS_PTRACE,
+        CAP_SYS_RESOURCE,
+    ];
+    if sys::prctl(libc::PR_CAPBSET_READ, CAP_CHECKPOINT_RESTORE.into()).is_ok() {
+        keep.push(CAP_CHECKPOINT_RESTORE);
+    }
+    keep
+}
+
+fn lock_down<L: Launch>(setup: &Setup) -> Step<()> {
     step("becoming undumpable", sys::prctl(libc::PR_SET_DUMPABLE, 0))?;
     step(
         "forbidding new privileges",
         sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1),
     )?;
     if setup.namespaces {
-        let mut keep = vec![
-            CAP_DAC_READ_SEARCH,
-            CAP_KILL,
-            CAP_SETGID,
-            CAP_SETUID,
-            CAP_SYS_PTRACE,
-            CAP_SYS_RESOURCE,
-        ];
-        if sys::prctl(libc::PR_CAPBSET_READ, CAP_CHECKPOINT_RESTORE.into()).is_ok() {
-            keep.push(CAP_CHECKPOINT_RESTORE);
-        }
         for cap in 0..64 {
             match sys::prctl(libc::PR_CAPBSET_DROP, cap) {
                 Ok(_) => {}
@@ -161,10 +179,16 @@ fn lock_down(setup: &Setup) -> Step<()> {
                 Err(errno) => return step("emptying the bounding set", Err(errno)),
             }
         }
-        step("dropping capabilities", sys::set_capabilities(&keep))?;
+        step("dropping capabilities", sys::set_capabilities(&capabilities()))?;
     }
     for filter in &setup.filters_once {
         step("installing the filter", sys::install_filter(filter))?;
+    }
+    if !L::EXECS {
+        // Nothing a forked run still has to do is refused to it: once for all of them.
+        for filter in &setup.filters_run {
+            step("installing the filter", sys::install_filter(filter))?;
+        }
     }
     Ok(())
 }
@@ -180,34 +204,41 @@ struct Watched {
     killed: bool,
 }
 
-impl Server<'_> {
+impl<L: Launch> Server<'_, L> {
     fn run(&self, header: &RunHeader) -> Step<()> {
         let begun_ns = sys::now_ns();
-        sys::take_signals(self.signals.as_raw_fd(), 0);
-        let (report_read, report_write) = step("making a pipe", sys::pipe())?;
+        let report = match L::EXECS {
+            true => Some(step("making a pipe", sys::pipe())?),
+            false => None,
+        };
         let prepared = Prepared {
             setup: self.setup,
             header,
             payload_socket: self.payload,
             landlock: self.landlock.as_ref().map(AsRawFd::as_raw_fd),
+            main_file: self.proof.as_ref().map(Proof::main_file),
         };
         if let Some(last_pid) = &self.last_pid {
             // Everybody else is gone, so 2 is free. Before Linux 5.9 it takes more rights than we keep.
             let _ = sys::write_at_start(last_pid.as_raw_fd(), b"1");
         }
-        // SAFETY: this process has had one thread since its start (root.rs asserts it), so no lock
-        // can be held by a thread that the child will not have; the child never returns.
+        // SAFETY: this process has had one thread since its start (root.rs and the zygote assert
+        // it), so no lock can be held by a thread that the child will not have; the child never
+        // returns.
         let pid = unsafe { libc::fork() };
         match pid {
-            0 => child::enter(&prepared, &report_write),
+            0 => {
+                let write = report.as_ref().map_or(&self.failures.1, |(_, write)| write);
+                child::enter::<L>(&prepared, write.as_raw_fd())
+            }
             -1 => return step("forking a run", Err(sys::last())),
-            _ => drop(report_write),
+            _ => {}
         }
-        let mut report = [0; 8];
-        let n = step(
-            "starting a run",
-            sys::read(report_read.as_raw_fd(), &mut report),
-        )?;
+        let mut failed = None;
+        if let Some((read, write)) = report {
+            drop(write);
+            failed = failed_step::<L>(read.as_raw_fd())?;
+        }
         let mut run = Watched {
             pid,
             started_ns: sys::now_ns(),
@@ -220,14 +251,17 @@ impl Server<'_> {
             killed: false,
         };
         run.ended.setup_ns = run.started_ns - begun_ns;
-        if n > 0 {
-            run.ended.failed_step = Some(failed_step(&report));
+        if failed.is_some() {
             self.kill_all(&mut run);
-        } else if header.script {
+        } else if L::EXECS && header.script {
             self.hold_main_file(pid);
         }
         self.watch(header, &mut run)?;
         self.clear(&mut run)?;
+        if !L::EXECS {
+            failed = failed_step::<L>(self.failures.0.as_raw_fd())?;
+        }
+        run.ended.failed_step = failed;
         self.collect(header)?;
         run.ended.dirty = !self.proof.as_ref().is_some_and(Proof::clean);
         let answer = Answer::Ended(run.ended).encode();
@@ -256,7 +290,7 @@ impl Server<'_> {
 
     /// Waits until the main process has ended, and makes it end when a limit is reached.
     fn watch(&self, header: &RunHeader, run: &mut Watched) -> Step<()> {
-        let cpus = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
+        let cpus = self.cpus;
         let mut wall_at = run.started_ns.saturating_add(header.wall_ns);
         let mut cpu_at = run
             .started_ns
@@ -364,7 +398,7 @@ impl Server<'_> {
     }
 
     fn hear(&self, run: &mut Watched) -> Step<()> {
-        let mut message = Vec::new();
+        let mut message = Vec::with_capacity(MESSAGE_BYTES);
         step(
             "receiving a command",
             sys::receive(self.control, &mut message, 0),
@@ -422,7 +456,9 @@ impl Server<'_> {
 
     /// Ends everything that outlived the main process. Who forks while being killed is killed again.
     fn clear(&self, run: &mut Watched) -> Step<()> {
-        self.reap_all(run)?;
+        if !run.nobody_left {
+            self.reap_all(run)?;
+        }
         let begun = sys::now_ns();
         while !run.nobody_left {
             if sys::now_ns() > begun + KILL_GRACE_NS {
@@ -431,7 +467,9 @@ impl Server<'_> {
             self.kill_all(run);
             self.wait_for_news(run, MEMORY_INTERVAL_NS)?;
         }
-        if let Some(proof) = &self.proof {
+        if L::EXECS
+            && let Some(proof) = &self.proof
+        {
             let _ = sys::release_lease(proof.main_file());
         }
         Ok(())
@@ -474,16 +512,23 @@ impl Server<'_> {
     }
 }
 
-fn failed_step(mut report: &[u8]) -> SetupFailure {
-    let index = u32::take(&mut report).unwrap_or(u32::MAX);
-    let errno = i32::take(&mut report).unwrap_or(libc::EIO);
-    let step = child::STEPS
+/// Reads which step of a run's checklist failed, if one did.
+fn failed_step<L: Launch>(report: RawFd) -> Step<Option<SetupFailure>> {
+    let mut bytes = [0; 8];
+    match sys::read(report, &mut bytes) {
+        Ok(0) | Err(libc::EAGAIN) => return Ok(None),
+        other => step("starting a run", other)?,
+    };
+    let mut bytes = &bytes[..];
+    let index = u32::take(&mut bytes).unwrap_or(u32::MAX);
+    let errno = i32::take(&mut bytes).unwrap_or(libc::EIO);
+    let step = L::STEPS
         .get(index as usize)
         .map_or("an unknown step", |(name, _)| name);
-    SetupFailure {
+    Ok(Some(SetupFailure {
         step: step.to_owned(),
         errno,
-    }
+    }))
 }
 
 fn open_regular(dir: RawFd, path: &Path) -> Option<OwnedFd> {

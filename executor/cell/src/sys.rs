@@ -83,6 +83,52 @@ pub(crate) fn cloexec_from(first: RawFd) -> Result<(), Errno> {
     }
 }
 
+pub(crate) fn set_nonblocking(fd: RawFd) -> Result<(), Errno> {
+    call!(libc::fcntl(fd, libc::F_SETFL, libc::O_NONBLOCK)).map(drop)
+}
+
+/// Lets `fd` survive exec.
+pub(crate) fn clear_cloexec(fd: RawFd) -> Result<(), Errno> {
+    call!(libc::fcntl(fd, libc::F_SETFD, 0)).map(drop)
+}
+
+pub(crate) fn is_open(fd: RawFd) -> bool {
+    call!(libc::fcntl(fd, libc::F_GETFD)).is_ok()
+}
+
+/// Closes every descriptor from `first` on.
+pub(crate) fn close_from(first: RawFd) -> Result<(), Errno> {
+    match call!(libc::syscall(
+        libc::SYS_close_range,
+        i64::from(first),
+        i64::from(u32::MAX),
+        0_i64
+    ) as i64)
+    {
+        Ok(_) => Ok(()),
+        // Before Linux 5.9: one by one. The table of a cell is small.
+        Err(libc::ENOSYS | libc::EPERM) => {
+            (first..1024).for_each(close);
+            Ok(())
+        }
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Writes from the start of a file, whose offset stays.
+pub(crate) fn write_at(fd: RawFd, bytes: &[u8]) -> Result<(), Errno> {
+    let mut at = 0;
+    while at < bytes.len() {
+        let rest = &bytes[at..];
+        match call!(libc::pwrite(fd, rest.as_ptr().cast(), rest.len(), at as i64) as i64) {
+            Ok(n) => at += n as usize,
+            Err(libc::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
 pub(crate) fn pipe() -> Result<(OwnedFd, OwnedFd), Errno> {
     let mut fds = [0; 2];
     call!(libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC))?;
@@ -298,6 +344,25 @@ pub(crate) fn prctl(option: i32, argument: u64) -> Result<i64, Errno> {
 
 /// Leaves exactly `keep` in the effective and permitted sets, nothing in the inheritable one.
 pub(crate) fn set_capabilities(keep: &[u32]) -> Result<(), Errno> {
+    write_capabilities(keep, false)
+}
+
+/// As [`set_capabilities`], and through the next exec whoever we are.
+pub(crate) fn set_capabilities_through_exec(keep: &[u32]) -> Result<(), Errno> {
+    write_capabilities(keep, true)?;
+    for &cap in keep {
+        call!(libc::prctl(
+            libc::PR_CAP_AMBIENT,
+            libc::PR_CAP_AMBIENT_RAISE,
+            u64::from(cap),
+            0_u64,
+            0_u64
+        ))?;
+    }
+    Ok(())
+}
+
+fn write_capabilities(keep: &[u32], inheritable: bool) -> Result<(), Errno> {
     #[repr(C)]
     struct Header {
         version: u32,
@@ -319,6 +384,9 @@ pub(crate) fn set_capabilities(keep: &[u32]) -> Result<(), Errno> {
         let word = &mut data[(cap / 32) as usize];
         word.effective |= 1 << (cap % 32);
         word.permitted |= 1 << (cap % 32);
+        if inheritable {
+            word.inheritable |= 1 << (cap % 32);
+        }
     }
     call!(libc::syscall(libc::SYS_capset, &raw mut header, data.as_ptr()) as i64).map(drop)
 }
@@ -329,6 +397,15 @@ pub(crate) fn set_rlimit(resource: u32, soft: u64, hard: u64) -> Result<(), Errn
     let limit = libc::rlimit {
         rlim_cur: soft.min(hard).min(now.rlim_max),
         rlim_max: hard.min(now.rlim_max),
+    };
+    call!(libc::setrlimit(resource as _, &raw const limit)).map(drop)
+}
+
+/// Without regard to what it was.
+pub(crate) fn set_rlimit_exactly(resource: u32, soft: u64, hard: u64) -> Result<(), Errno> {
+    let limit = libc::rlimit {
+        rlim_cur: soft.min(hard),
+        rlim_max: hard,
     };
     call!(libc::setrlimit(resource as _, &raw const limit)).map(drop)
 }
@@ -571,6 +648,28 @@ pub(crate) fn kill(pid: i32, signal: i32) -> Result<(), Errno> {
     call!(libc::kill(pid, signal)).map(drop)
 }
 
+/// Replaces this process's image; returns only why that failed.
+pub(crate) fn execute(program: &CStr, argv: &[CString], env: &[CString]) -> Errno {
+    let pointers = |list: &[CString]| {
+        list.iter()
+            .map(|s| s.as_ptr())
+            .chain([ptr::null()])
+            .collect::<Vec<_>>()
+    };
+    let (argv, env) = (pointers(argv), pointers(env));
+    // SAFETY: both arrays end in a null pointer and point into strings that live until the call has
+    // replaced this image or returned.
+    unsafe { libc::execve(program.as_ptr(), argv.as_ptr(), env.as_ptr()) };
+    last()
+}
+
+/// Ends this process at once.
+pub(crate) fn exit_now(status: i32) -> ! {
+    // SAFETY: _exit has no memory effects; destructors and atexit handlers of the parent's image
+    // must not run twice.
+    unsafe { libc::_exit(status) }
+}
+
 pub(crate) fn getpid() -> i32 {
     // SAFETY: getpid has no arguments and cannot fail.
     unsafe { libc::getpid() }
@@ -618,16 +717,28 @@ pub(crate) fn reset_signals() -> Result<(), Errno> {
     .map(drop)
 }
 
+/// Blocks nothing any more.
+pub(crate) fn unblock_signals() -> Result<(), Errno> {
+    // SAFETY: a zeroed sigset is the empty set on Linux.
+    let set: libc::sigset_t = unsafe { zeroed() };
+    call!(libc::sigprocmask(
+        libc::SIG_SETMASK,
+        &raw const set,
+        ptr::null_mut()
+    ))
+    .map(drop)
+}
+
 /// Reads all pending signals; returns whether `wanted` was among them.
 pub(crate) fn take_signals(fd: RawFd, wanted: i32) -> bool {
+    const SIZE: usize = size_of::<libc::signalfd_siginfo>();
     let mut found = false;
-    let mut buffer = [0_u8; size_of::<libc::signalfd_siginfo>()];
-    while let Ok(n) = read(fd, &mut buffer) {
-        if n < 4 {
-            break;
-        }
-        let signal = u32::from_ne_bytes([buffer[0], buffer[1], buffer[2], buffer[3]]);
-        found |= signal == wanted as u32;
+    // Few kinds are read here, and each is pending once at most: one call takes them all.
+    let mut buffer = [0_u8; 4 * SIZE];
+    let n = read(fd, &mut buffer).unwrap_or(0);
+    for signal in buffer[..n].chunks_exact(SIZE) {
+        let number = u32::from_ne_bytes([signal[0], signal[1], signal[2], signal[3]]);
+        found |= number == wanted as u32;
     }
     found
 }
@@ -664,14 +775,15 @@ pub(crate) fn release_lease(fd: RawFd) -> Result<(), Errno> {
 
 // --- sockets ---
 
-/// Receives one message; descriptors that come with it are closed at exec. An empty message means
+/// Receives one message, up to the buffer's capacity (no page of it is touched that the message does
+/// not fill); descriptors that come with it are closed at exec. An empty message means
 /// that the other side is gone.
 pub(crate) fn receive(fd: RawFd, buffer: &mut Vec<u8>, flags: i32) -> Result<Vec<OwnedFd>, Errno> {
-    buffer.resize(128 * 1024, 0);
+    buffer.clear();
     let mut control = [0_u64; 16]; // aligned; room for 8 descriptors and the header
     let mut vector = libc::iovec {
         iov_base: buffer.as_mut_ptr().cast(),
-        iov_len: buffer.len(),
+        iov_len: buffer.capacity(),
     };
     // SAFETY: a zeroed msghdr is a value; its pointers are set below.
     let mut message: libc::msghdr = unsafe { zeroed() };
@@ -700,7 +812,8 @@ pub(crate) fn receive(fd: RawFd, buffer: &mut Vec<u8>, flags: i32) -> Result<Vec
             header = libc::CMSG_NXTHDR(&raw const message, header);
         }
     }
-    buffer.truncate(n as usize);
+    // SAFETY: the kernel has written the first n bytes, which lie within the capacity it was told.
+    unsafe { buffer.set_len(n as usize) };
     if message.msg_flags & (libc::MSG_TRUNC | libc::MSG_CTRUNC) != 0 {
         return Err(libc::EMSGSIZE);
     }

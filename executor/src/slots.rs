@@ -1,0 +1,40 @@
+//! How many runs may go on at once.
+
+use std::sync::{Condvar, Mutex, PoisonError};
+
+/// How many runs may go on at once.
+#[derive(Debug)]
+pub(crate) struct Slots {
+    pub(crate) count: usize,
+    free: Mutex<usize>,
+    freed: Condvar,
+}
+
+pub(crate) struct Slot<'a>(&'a Slots);
+
+impl Slots {
+    pub(crate) fn new(count: usize) -> Self {
+        Self {
+            count,
+            free: Mutex::new(count),
+            freed: Condvar::new(),
+        }
+    }
+
+    pub(crate) fn take(&self) -> Slot<'_> {
+        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut free = self
+            .freed
+            .wait_while(free, |free| *free == 0)
+            .unwrap_or_else(PoisonError::into_inner);
+        *free -= 1;
+        Slot(self)
+    }
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        *self.0.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.0.freed.notify_one();
+    }
+}

@@ -1,0 +1,81 @@
+//! The warm path against the cold one: same outcome, same bytes.
+
+use std::time::Duration;
+
+use executor::{Path, PathRequest, RunReport, RunRequest, Sandbox, SandboxConfig};
+
+fn sandbox(path: PathRequest) -> Sandbox {
+    Sandbox::new(SandboxConfig {
+        python: std::env::var_os("CODEJURY_TEST_PYTHON").map(Into::into),
+        path,
+        ..SandboxConfig::default()
+    })
+    .expect("this host can isolate (see `codejury doctor`)")
+}
+
+/// The programs of `odd_programs.txt`, by name; some of them need bytes that the file cannot hold.
+fn odd_programs() -> Vec<(String, Vec<u8>)> {
+    let mut programs: Vec<(String, Vec<u8>)> = Vec::new();
+    for line in include_str!("odd_programs.txt").split_inclusive('\n') {
+        if let Some(name) = line.strip_prefix("# --- ") {
+            programs.push((name.trim().to_owned(), Vec::new()));
+        } else {
+            let bytes = line.replace("\\0", "\0").into_bytes();
+            programs.last_mut().expect("a name first").1.extend(bytes);
+        }
+    }
+    let others: [(&str, &[u8]); 6] = [
+        ("latin-1 byte", b"print('\xe9')\n"),
+        ("latin-1 cookie", b"# coding: latin-1\nprint(ascii('\xe9'))\n"),
+        ("crlf", b"print(1)\r\nprint(2)\r\n"),
+        ("cr", b"print(1)\rprint(2)\r"),
+        ("no newline", b"print(1)"),
+        ("utf-16", b"\xff\xfep\0r\0"),
+    ];
+    programs.extend(others.map(|(name, source)| (name.to_owned(), source.to_vec())));
+    programs
+}
+
+/// What must be the same.
+fn facts(report: &RunReport) -> (String, String, String) {
+    // Addresses and times are not the program's doing.
+    let text = |bytes: &[u8]| mask(&String::from_utf8_lossy(bytes));
+    (
+        format!("{:?}", report.outcome),
+        text(&report.stdout.bytes),
+        text(&report.stderr.bytes),
+    )
+}
+
+/// Replaces addresses, which differ between any two runs: `0x7f…`, and the decimal ones of threads.
+fn mask(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for word in text.split_inclusive(|c: char| !c.is_ascii_alphanumeric()) {
+        let address = word.starts_with("0x")
+            || word.len() >= 15 && word[..14].bytes().all(|b| b.is_ascii_digit());
+        out.push_str(if address { "@" } else { word });
+    }
+    out
+}
+
+#[test]
+fn odd_programs_end_alike() {
+    let (warm, cold) = (sandbox(PathRequest::Warm), sandbox(PathRequest::Cold));
+    let mut different = Vec::new();
+    let only = std::env::var("CODEJURY_ODD").ok();
+    for (name, source) in odd_programs() {
+        if only.as_ref().is_some_and(|only| !name.contains(only)) {
+            continue;
+        }
+        let mut request = RunRequest::python(source);
+        request.stdin = b"first line\nsecond\n\xc3\xa9\n".to_vec().into();
+        request.limits.wall_time = Duration::from_secs(20);
+        let (a, b) = (warm.run(&request), cold.run(&request));
+        let (a, b) = (a.expect("a run"), b.expect("a run"));
+        assert_eq!((a.path, b.path), (Path::Warm, Path::Cold), "{name}");
+        if facts(&a) != facts(&b) {
+            different.push(format!("== {name}\nwarm {:?}\ncold {:?}", facts(&a), facts(&b)));
+        }
+    }
+    assert!(different.is_empty(), "{}", different.join("\n"));
+}
