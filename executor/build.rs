@@ -12,12 +12,23 @@ use std::process::Command;
 
 fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
-    for watched in ["cell/src", "cell/Cargo.toml", "zygote/src", "zygote/Cargo.toml"] {
+    for watched in [
+        "cell/src",
+        "cell/Cargo.toml",
+        "zygote/src",
+        "zygote/Cargo.toml",
+    ] {
         println!("cargo::rerun-if-changed={watched}");
     }
     // Static: nothing of the host's loader is mapped in the process that watches runs.
     let cell = ["--package", "cell", "--bin", "codejury-cell"];
-    build(&out, "cell", &cell, "-Ctarget-feature=+crt-static", "codejury-cell");
+    build(
+        &out,
+        "cell",
+        &cell,
+        "-Ctarget-feature=+crt-static",
+        "codejury-cell",
+    );
     let zygote = ["--package", "zygote", "--lib"];
     build(&out, "zygote", &zygote, "", "libcodejury_zygote.so");
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use executor::{IsolationRequest, Network, Runner, Sandbox, SandboxConfig};
+use executor::{IsolationRequest, Network, PathRequest, Runner, Sandbox, SandboxConfig};
 use judge::{Aggregate, CacheConfig, IntegrityRequest, JudgeConfig, LimitOverrides, Overrides};
 
 use crate::args::{
@@ -18,7 +18,7 @@ impl SandboxArgs {
     /// # Errors
     ///
     /// Backend and isolation contradict each other (exit 2), or this build does not have what is
-    /// asked for (exit 3, or 2 for the path).
+    /// asked for (exit 3).
     pub(crate) fn config(&self) -> Result<SandboxConfig, Failure> {
         use BackendChoice as Backend;
         use IsolationChoice as Level;
@@ -43,13 +43,17 @@ impl SandboxArgs {
             (_, Some(Level::Restricted)) => IsolationRequest::Restricted,
             (_, Some(Level::BestAvailable)) => IsolationRequest::BestAvailable,
         };
-        if self.path == PathChoice::Warm {
-            return Err(Failure::bad_input("this build starts every program cold")
-                .hint("--path auto takes the fastest way there is"));
+        if self.path == PathChoice::Warm && isolation == IsolationRequest::Restricted {
+            return Err(contradiction("--path warm", "--isolation restricted"));
         }
         Ok(SandboxConfig {
             python: self.python.clone(),
             isolation,
+            path: match self.path {
+                PathChoice::Auto => PathRequest::Auto,
+                PathChoice::Warm => PathRequest::Warm,
+                PathChoice::Cold => PathRequest::Cold,
+            },
             ..SandboxConfig::default()
         })
     }

@@ -8,8 +8,8 @@ use anyhow::Context as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use executor::{
-    Captured, LimitKind, Limits, MIB, Outcome, Program, RunReport, RunRequest, Sandbox,
-    SandboxConfig,
+    Captured, LimitKind, Limits, MIB, Outcome, PathRequest, Program, RunReport, RunRequest,
+    Sandbox, SandboxConfig,
 };
 use judge::UsageRow;
 use nix::sys::signal::Signal;
@@ -26,10 +26,14 @@ const LARGEST_PROGRAM: u64 = 64 * MIB;
 const LARGEST_STDIN: u64 = 1024 * MIB;
 
 pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
-    let config = SandboxConfig {
+    let mut config = SandboxConfig {
         slots: Some(1),
         ..args.sandbox.config()?
     };
+    if config.path == PathRequest::Auto {
+        // Warming an interpreter up for one program takes longer than starting it.
+        config.path = PathRequest::Cold;
+    }
     let request = RunRequest {
         program: Program::Python {
             source: source(&args.file)?.into(),

@@ -61,7 +61,7 @@ fn mistakes_in_the_command_line_are_exit_2() {
         "judge --cache c --no-cache",
         "judge --isolation wasm --backend native",
         "judge --isolation restricted --backend wasm",
-        "judge --path warm",
+        "judge --path warm --isolation restricted",
         "run",
         "run prog.py --isolation best-available",
         "classify",

@@ -145,7 +145,7 @@ impl Cell {
         }
         let pidfd = introduced?;
         let process = (!namespaces).then_some(process);
-        let cell = Self {
+        let mut cell = Self {
             key,
             control,
             payload,
@@ -159,6 +159,7 @@ impl Cell {
             Some(stderr) => interpreters_words(error, stderr),
             None => error,
         })?;
+        cell.cgroup.note_own();
         Ok(cell)
     }
 
@@ -295,7 +296,9 @@ fn interpreters_words(error: SandboxError, mut stderr: std::process::ChildStderr
         Ok(n) if n > 0 => stderr.read(&mut text).unwrap_or(0),
         _ => 0,
     };
-    let text = String::from_utf8_lossy(&text[..n]).trim().replace('\n', " / ");
+    let text = String::from_utf8_lossy(&text[..n])
+        .trim()
+        .replace('\n', " / ");
     match error {
         SandboxError::CellSetup { step, source } if !text.is_empty() => SandboxError::CellSetup {
             step: format!("{step} (the interpreter says: {text})"),
@@ -508,9 +511,7 @@ fn spawn(
         lifted.push((unsafe { OwnedFd::from_raw_fd(above) }, target));
     }
     let mut process = Process::new(Executable::get()?.path());
-    process
-        .env_clear()
-        .current_dir("/");
+    process.env_clear().current_dir("/");
     // A zygote's streams are made on the same kind of file as those of its runs.
     for set in [Process::stdin, Process::stdout, Process::stderr] {
         set(

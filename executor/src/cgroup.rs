@@ -5,8 +5,8 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -132,6 +132,8 @@ struct MemoryFiles {
     events: File,
     notice: OwnedFd,
     kind: OomNotice,
+    /// What the cell itself holds, outside of any run.
+    own: u64,
     /// Usage when the current run began.
     before: u64,
 }
@@ -155,13 +157,20 @@ impl CellCgroup {
             .map_or((OomNotice::None, None), |m| (m.kind, Some(&m.notice)))
     }
 
+    /// Notes what is in use before the first run: a warmed interpreter is not the program's.
+    pub(crate) fn note_own(&mut self) {
+        if let Some(files) = &mut self.memory {
+            files.own = number(&files.usage).unwrap_or(0);
+        }
+    }
+
     /// Prepares the figures for a run that may use `memory_bytes`.
     pub(crate) fn begin_run(&mut self, memory_bytes: u64) -> io::Result<()> {
         let Some(files) = &mut self.memory else {
             return Ok(());
         };
         // The kernel's own bookkeeping and the interpreter's start come on top of what is promised.
-        let limit = memory_bytes.saturating_add(32 * crate::MIB);
+        let limit = memory_bytes.saturating_add(32 * crate::MIB + files.own);
         if files.limit_now != limit {
             files.set_limit(limit)?;
         }
@@ -237,6 +246,7 @@ impl MemoryFiles {
             events,
             notice,
             kind: OomNotice::Eventfd,
+            own: 0,
             before: 0,
         })
     }
@@ -253,6 +263,7 @@ impl MemoryFiles {
             notice: open_read(folder, "memory.events")?.into(),
             events,
             kind: OomNotice::EventsFile,
+            own: 0,
             before: 0,
         })
     }

@@ -103,7 +103,12 @@ impl Pipes {
         }
     }
 
-    pub(crate) fn wait(&self, cell: &Cell, cancel: Option<&Cancel>, give_up: Instant) -> nix::Result<News> {
+    pub(crate) fn wait(
+        &self,
+        cell: &Cell,
+        cancel: Option<&Cancel>,
+        give_up: Instant,
+    ) -> nix::Result<News> {
         // In the order of `News`; what is closed is left out.
         let wanted = [
             (Some(cell.control.as_fd()), PollFlags::POLLIN),
@@ -207,4 +212,3 @@ fn read_some(pipe: &mut Option<File>, capture: &mut Capture) -> bool {
 fn set_nonblocking(fd: &impl AsFd) -> nix::Result<()> {
     nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map(drop)
 }
-

@@ -597,4 +597,3 @@ fn start_error(request: &RunRequest, step: &str, errno: i32) -> SandboxError {
         _ => cells::setup_error(step, source),
     }
 }
-

@@ -80,4 +80,3 @@ pub(crate) fn validate(request: &RunRequest, isolation: Isolation) -> Result<(),
     }
     Ok(())
 }
-

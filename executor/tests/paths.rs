@@ -26,7 +26,10 @@ fn odd_programs() -> Vec<(String, Vec<u8>)> {
     }
     let others: [(&str, &[u8]); 6] = [
         ("latin-1 byte", b"print('\xe9')\n"),
-        ("latin-1 cookie", b"# coding: latin-1\nprint(ascii('\xe9'))\n"),
+        (
+            "latin-1 cookie",
+            b"# coding: latin-1\nprint(ascii('\xe9'))\n",
+        ),
         ("crlf", b"print(1)\r\nprint(2)\r\n"),
         ("cr", b"print(1)\rprint(2)\r"),
         ("no newline", b"print(1)"),
@@ -74,7 +77,11 @@ fn odd_programs_end_alike() {
         let (a, b) = (a.expect("a run"), b.expect("a run"));
         assert_eq!((a.path, b.path), (Path::Warm, Path::Cold), "{name}");
         if facts(&a) != facts(&b) {
-            different.push(format!("== {name}\nwarm {:?}\ncold {:?}", facts(&a), facts(&b)));
+            different.push(format!(
+                "== {name}\nwarm {:?}\ncold {:?}",
+                facts(&a),
+                facts(&b)
+            ));
         }
     }
     assert!(different.is_empty(), "{}", different.join("\n"));

@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use executor::{
-    Captured, InputFile, MIB, Outcome, Program, RunReport, RunRequest, Sandbox, SandboxConfig,
-    SandboxError,
+    Captured, InputFile, MIB, Outcome, PathRequest, Program, RunReport, RunRequest, Sandbox,
+    SandboxConfig, SandboxError,
 };
 use serde_json::{Value, json};
 
@@ -46,6 +46,10 @@ pub fn serve(python: PathBuf) -> io::Result<()> {
     let config = SandboxConfig {
         python: Some(python),
         slots: Some(2),
+        path: match std::env::var("CODEJURY_TEST_PATH").as_deref() {
+            Ok("cold") => PathRequest::Cold,
+            _ => PathRequest::Warm,
+        },
         ..SandboxConfig::default()
     };
     let sandbox = match Sandbox::new(config) {
@@ -179,6 +183,7 @@ impl Job {
             content: Arc::from(content.as_slice()),
         });
         let request = RunRequest {
+            code: None,
             program: Program::Python {
                 source: Arc::from(source),
                 args: args.collect(),

@@ -22,7 +22,7 @@ impl Launch for Exec {
         ("setting limits", set_limits),
         ("setting the cell's limits", set_cell_limits),
         ("dropping privileges", child::drop_privileges), // after everything that needed the cell's user
-        ("writing input files", child::write_files), // owned by the run, so it may change them
+        ("writing input files", child::write_files),     // owned by the run, so it may change them
         ("restricting itself", child::restrict),
         ("closing descriptors", close_others),
         ("installing the filter", install_filters), // last: it denies calls that the steps above use

@@ -10,11 +10,12 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 
 use crate::protocol::{Hello, RUN_ID, SCRATCH, Setup, WORK_DIR, Wire};
-use crate::sys::{self, Errno};
 use crate::step::{Step, step};
+use crate::sys::{self, Errno};
 
 /// Parts of procfs that tell about the host. Most are root's already; this is the second lock.
-const MASKED_FILES: [&str; 11] = [
+const MASKED_FILES: [&str; 12] = [
+    "locks", // locks of open files have no owner, so those of the whole host are listed
     "kcore",
     "keys",
     "key-users",

@@ -75,7 +75,10 @@ pub(crate) fn serve<L: Launch>(
     let landlock = landlock(&setup)?;
     let cpus = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
     let failures = step("making a pipe", sys::pipe())?;
-    step("making a pipe", sys::set_nonblocking(failures.0.as_raw_fd()))?;
+    step(
+        "making a pipe",
+        sys::set_nonblocking(failures.0.as_raw_fd()),
+    )?;
     lock_down::<L>(&setup)?;
     step(
         "reporting ready",
@@ -179,7 +182,10 @@ fn lock_down<L: Launch>(setup: &Setup) -> Step<()> {
                 Err(errno) => return step("emptying the bounding set", Err(errno)),
             }
         }
-        step("dropping capabilities", sys::set_capabilities(&capabilities()))?;
+        step(
+            "dropping capabilities",
+            sys::set_capabilities(&capabilities()),
+        )?;
     }
     for filter in &setup.filters_once {
         step("installing the filter", sys::install_filter(filter))?;

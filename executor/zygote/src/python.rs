@@ -5,8 +5,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::ptr;
 
 use crate::ending;
-use crate::step::Step;
 use crate::protocol::SetupFailure;
+use crate::step::Step;
 
 /// Any Python object; only the interpreter looks inside.
 #[repr(C)]
@@ -91,7 +91,6 @@ api! {
     PyErr_Restore: fn(Reference, Reference, Reference);
     PyErr_PrintEx: fn(c_int);
     PyErr_Clear: fn();
-    PyErr_WriteUnraisable: fn(Reference);
 }
 
 /// How source is compiled (`PyCompilerFlags`).
@@ -209,7 +208,8 @@ impl Python {
                 (api.PyDict_SetItemString)(self.prepared, name.as_ptr(), value)
             };
             let path = (api.PyUnicode_DecodeFSDefault)(self.path.as_ptr());
-            let finish = (api.PyCFunction_NewEx)(&raw const FINISH.0, ptr::null_mut(), ptr::null_mut());
+            let finish =
+                (api.PyCFunction_NewEx)(&raw const FINISH.0, ptr::null_mut(), ptr::null_mut());
             set(c"__builtins__", (api.PyEval_GetBuiltins)());
             set(c"path", path);
             set(c"imports", names);
@@ -337,4 +337,3 @@ impl Python {
         }
     }
 }
-

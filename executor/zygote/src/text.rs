@@ -80,7 +80,10 @@ fn replace(at: u64, size: u64) {
             return;
         }
         let begin = (area as u64).next_multiple_of(HUGE);
-        let (head, tail) = (begin - area as u64, area as u64 + wanted as u64 - begin - size);
+        let (head, tail) = (
+            begin - area as u64,
+            area as u64 + wanted as u64 - begin - size,
+        );
         if head > 0 {
             libc::munmap(area, head as usize);
         }
