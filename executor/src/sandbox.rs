@@ -453,6 +453,12 @@ impl Sandbox {
         drop(evicted); // ends a process: not under the lock
     }
 
+    /// Ends the cells that no run uses, and waits for their end. New runs start new ones.
+    pub fn close_idle_cells(&self) {
+        let idle = std::mem::take(&mut *self.lock_idle());
+        drop(idle); // ends processes: not under the lock
+    }
+
     fn lock_idle(&self) -> MutexGuard<'_, HashMap<CellKey, Vec<Cell>>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
