@@ -14,6 +14,10 @@ use eval::{ExtractRule, Format, TestSelection};
 use judge::Compare;
 use serde::Serialize;
 
+use crate::eval_args::{
+    CompareArgs, ConfigArgs, EvalArgs, GuardArgs, HandoffCommand, ManifestArgs, TrackCommand,
+    WatchArgs,
+};
 use crate::{exit, units};
 
 /// Judges programs that language models wrote, each run in a sandbox.
@@ -75,6 +79,16 @@ pub(crate) enum Command {
     Classify(ClassifyArgs),
     Serve(Box<ServeArgs>),
     Completions(CompletionsArgs),
+    Eval(Box<EvalArgs>),
+    Watch(Box<WatchArgs>),
+    Compare(Box<CompareArgs>),
+    #[command(subcommand)]
+    Handoff(HandoffCommand),
+    #[command(subcommand)]
+    Export(TrackCommand),
+    Config(Box<ConfigArgs>),
+    #[command(hide = true)]
+    Guard(GuardArgs),
 }
 
 /// Judge recorded completions of a dataset's problems
@@ -157,6 +171,10 @@ pub(crate) struct ReadingArgs {
     /// Only the problems whose id ends in a number of this range, both ends included
     #[arg(long, value_name = "FIRST..LAST", value_parser = numbers)]
     pub(crate) numbers: Option<RangeInclusive<u64>>,
+
+    /// Only so many problems, by the hash of their id: hash:500
+    #[arg(long, value_name = "hash:N")]
+    pub(crate) select: Option<eval::Selection>,
 
     /// Append MBPP's challenge_test_list to the asserts
     #[arg(long)]
@@ -418,6 +436,7 @@ pub(crate) enum DatasetCommand {
     Show(ShowArgs),
     Import(ImportArgs),
     Check(Box<CheckArgs>),
+    Manifest(Box<ManifestArgs>),
 }
 
 /// List the bundled datasets, and those in the files given

@@ -31,6 +31,7 @@ pub(crate) fn run(command: &DatasetCommand) -> anyhow::Result<ExitCode> {
         DatasetCommand::Show(args) => show(args),
         DatasetCommand::Import(args) => import(args),
         DatasetCommand::Check(args) => crate::check::run(args),
+        DatasetCommand::Manifest(args) => crate::manifest::run(args),
     }
 }
 
@@ -43,6 +44,7 @@ impl ReadingArgs {
             format: self.format.0,
             tests: self.tests,
             numbers: self.numbers.clone(),
+            select: self.select,
             challenge_tests: self.challenge_tests,
             references: false,
         }

@@ -128,11 +128,17 @@ fn known_code(link: &(dyn std::error::Error + 'static)) -> Option<ExitCode> {
     if link.is::<ConfigError>() {
         return Some(ExitCode::BadInput);
     }
-    link.downcast_ref::<EvalError>().map(|error| match error {
+    let code = match link.downcast_ref::<EvalError>()? {
         EvalError::Write { source, .. } if is_about_the_path(source) => ExitCode::BadInput,
-        EvalError::Write { .. } | EvalError::DuplicateVerdict { .. } => ExitCode::OurFailure,
+        EvalError::Write { .. } | EvalError::DuplicateVerdict { .. } | EvalError::Failed { .. } => {
+            ExitCode::OurFailure
+        }
+        EvalError::Interrupted => ExitCode::Interrupted,
+        // If it says nothing itself, its source does.
+        EvalError::Judge(error) => return known_code(error),
         _ => ExitCode::BadInput,
-    })
+    };
+    Some(code)
 }
 
 /// Whether a failed write means that the user named a place where nobody can write, as opposed to
@@ -165,6 +171,11 @@ fn hint_of(error: &anyhow::Error) -> Option<String> {
                 "what was written before is kept; make room, then run the same command again"
                     .into(),
             );
+        }
+        if let Some(EvalError::Invalid { hint, .. } | EvalError::Failed { hint, .. }) =
+            link.downcast_ref::<EvalError>()
+        {
+            return hint.clone();
         }
         if let Some(JudgeError::HostBroken { .. }) = link.downcast_ref::<JudgeError>() {
             return Some(

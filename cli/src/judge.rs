@@ -5,20 +5,19 @@
 //! datasets are judged one after another. A verdict is on disk before it is counted, so that
 //! whatever ends this process costs at most the runs in flight.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use eval::{
-    Answer, Completions, Dataset, DatasetSummary, EvalError, ExtractRule, Generation,
-    MetricSettings, ResultsFolder, Scan, Session, Start, Tally, VerdictLog, scan,
+    Answer, Completions, Dataset, DatasetSummary, EvalError, ExtractRule, Ledger, ResultsFolder,
+    Scan, Start, judge_answers, scan,
 };
 use executor::{Cancel, Runner, Sandbox};
-use judge::{ErrorType, Judge, Submission, Verdict};
+use judge::Judge;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -27,13 +26,11 @@ use crate::exit::{ExitCode, Failure};
 use crate::interrupt;
 use crate::output::{inline, say};
 use crate::progress::{self, Event, Reporter};
-use crate::summary::{Report, Subtypes, counted};
+use crate::summary::{Report, counted};
 use crate::{config, dataset};
 
 /// Above this share of failures of ours, the numbers mean nothing.
 const MAX_API_ERROR_RATE: f64 = 0.02;
-/// The k of pass@k that are reported where every problem has as many samples.
-const PASS_AT: [u32; 5] = [1, 5, 10, 50, 100];
 /// Where results go without `--out`.
 const DEFAULT_OUT: &str = "codejury-out";
 /// How many ids a message names.
@@ -310,28 +307,6 @@ struct Judgement<'a> {
     cancel: &'a Cancel,
 }
 
-/// What the judge's threads share while a dataset is judged.
-struct Work {
-    log: VerdictLog,
-    counts: Counts,
-    /// What is known about the completions that are being judged.
-    in_flight: HashMap<(String, u32), Generation>,
-    /// Problems of which something is judged now.
-    problems: u64,
-    /// The fewest samples that a problem has.
-    fewest_samples: usize,
-    /// Why judging must end: the dataset changed under us, the disk is full.
-    error: Option<anyhow::Error>,
-}
-
-/// What the summary is made of.
-struct Counts {
-    tally: Tally,
-    subtypes: Subtypes,
-    /// The reason of the first failure of ours.
-    failure: Option<String>,
-}
-
 /// How a dataset's judgement ended.
 enum Ended {
     Interrupted,
@@ -352,78 +327,46 @@ impl Judgement<'_> {
             true => job.dataset.with_references(),
             false => job.dataset.clone(),
         };
-        let log = folder.verdicts(slug, &job.scan.ids)?;
-        let mut counts = Counts::new(slug);
-        let recorded = self.take_over(&dataset, &log, &mut counts)?;
+        let mut ledger = Ledger::new(slug, folder.verdicts(slug, &job.scan.ids)?);
+        let recorded = self.take_over(&dataset, &mut ledger)?;
         reporter.on(&Event::Started {
             dataset: slug,
             problems: job.scan.ids.len() as u64,
             submissions: job.scan.submissions,
             recorded,
         })?;
-        let begun = Instant::now();
-        let work = Mutex::new(Work::new(log, counts));
-        let submissions = self
-            .answers(&dataset)
-            .map_while(|answers| {
-                let mut work = lock(&work);
-                let new = answers.and_then(|answers| work.admit(answers));
-                new.map_err(|error| work.error = Some(error.into())).ok()
-            })
-            .flatten();
-        let mut sink = |event: judge::Event<'_>| {
-            let judge::Event::SubmissionFinished { verdict, .. } = event else {
-                return;
-            };
-            let mut work = lock(&work);
-            let taken = work
-                .take(verdict)
-                .and_then(|()| reporter.on(&Event::Verdict(verdict)));
-            if let Err(error) = taken {
-                // The first error says why; nothing is worth judging that cannot be kept.
-                work.error.get_or_insert(error);
-                self.cancel.cancel();
-            }
-        };
-        let judged = self.judge.judge(submissions, &mut sink, Some(self.cancel));
-        let work = work.into_inner().unwrap_or_else(PoisonError::into_inner);
-        if let Some(error) = work.error {
-            return Err(error);
-        }
-        judged?;
+        let mut ledgers = BTreeMap::from([(slug.to_owned(), ledger)]);
+        judge_answers(
+            self.judge,
+            self.cancel,
+            &mut ledgers,
+            self.answers(&dataset)
+                .map(|answers| answers.map_err(anyhow::Error::from)),
+            &mut |verdict| reporter.on(&Event::Verdict(verdict)),
+        )?;
+        let ledger = ledgers.remove(slug).expect("put there above");
         if self.cancel.is_cancelled() {
             say(format!(
                 "{} of {} verdicts are kept in {}; the same command goes on from there\n",
-                work.log.len(),
+                ledger.len(),
                 job.scan.submissions,
                 inline(&folder.path().display().to_string())
             ));
             return Ok(Ended::Interrupted);
         }
-        let session = (work.problems > 0).then(|| Session {
-            wall_clock: begun.elapsed(),
-            problems: work.problems,
-        });
-        let ks = PASS_AT
-            .into_iter()
-            .filter(|&k| k == 1 || k as usize <= work.fewest_samples);
-        let settings = MetricSettings {
-            ks: ks.collect(),
-            ..MetricSettings::default()
-        };
-        let summary = work.counts.tally.summary(&settings, session);
-        work.log.finish()?;
+        let judged = ledger.finish(MAX_API_ERROR_RATE)?;
         reporter.on(&Event::Finished(&Report {
             dataset: slug.to_owned(),
-            summary: summary.clone(),
-            subtypes: work.counts.subtypes.clone(),
+            summary: judged.summary.clone(),
+            subtypes: judged.subtypes,
             sandbox: self.sandbox.clone(),
             folder: folder.path().to_owned(),
         }))?;
-        Ok(Ended::Done(
-            Box::new(summary),
-            work.counts.too_many_failures(),
-        ))
+        let failure = judged.too_many_failures.map(|failures| {
+            Failure::new(ExitCode::OurFailure, failures.to_string())
+                .hint("the same command judges these again, and keeps the other verdicts")
+        });
+        Ok(Ended::Done(Box::new(judged.summary), failure))
     }
 
     /// The answers for each problem, in dataset order.
@@ -437,13 +380,8 @@ impl Judgement<'_> {
     }
 
     /// Counts the verdicts that an earlier run has left, and returns how many there are.
-    fn take_over(
-        &self,
-        dataset: &Dataset,
-        log: &VerdictLog,
-        counts: &mut Counts,
-    ) -> anyhow::Result<u64> {
-        if log.is_empty() {
+    fn take_over(&self, dataset: &Dataset, ledger: &mut Ledger) -> Result<u64, EvalError> {
+        if ledger.is_empty() {
             return Ok(0);
         }
         let mut recorded = 0;
@@ -454,105 +392,9 @@ impl Judgement<'_> {
             } in answers?
             {
                 let id = &submission.problem.problem_id;
-                if let Some(row) = log.recorded(id, submission.sample)? {
-                    let verdict = Verdict::from_row(&row).map_err(|reason| {
-                        Failure::bad_input(format!("the verdict recorded for {id:?}: {reason}"))
-                            .hint("--fresh discards the results in the folder")
-                    })?;
-                    counts.add(&verdict, generation)?;
-                    recorded += 1;
-                }
+                recorded += u64::from(ledger.take_over(id, submission.sample, generation)?);
             }
         }
         Ok(recorded)
     }
-}
-
-impl Work {
-    fn new(log: VerdictLog, counts: Counts) -> Self {
-        Self {
-            log,
-            counts,
-            in_flight: HashMap::new(),
-            problems: 0,
-            fewest_samples: usize::MAX,
-            error: None,
-        }
-    }
-
-    /// Which of a problem's answers are to be judged.
-    fn admit(&mut self, answers: Vec<Answer>) -> Result<Vec<Submission>, EvalError> {
-        if !answers.is_empty() {
-            self.fewest_samples = self.fewest_samples.min(answers.len());
-        }
-        let mut new = Vec::new();
-        for Answer {
-            submission,
-            generation,
-        } in answers
-        {
-            let id = &submission.problem.problem_id;
-            if self.log.recorded(id, submission.sample)?.is_none() {
-                self.in_flight
-                    .insert((id.clone(), submission.sample), generation);
-                new.push(submission);
-            }
-        }
-        self.problems += u64::from(!new.is_empty());
-        Ok(new)
-    }
-
-    /// Keeps a verdict, then counts it.
-    fn take(&mut self, verdict: &Verdict) -> anyhow::Result<()> {
-        self.log.append(&verdict.to_row())?;
-        let key = (verdict.problem_id.clone(), verdict.sample);
-        let generation = self.in_flight.remove(&key).unwrap_or_default();
-        self.counts.add(verdict, generation)?;
-        if verdict.error_type == ErrorType::ApiError && self.counts.failure.is_none() {
-            let evidence = verdict.evidence.as_ref();
-            let failure = evidence.and_then(|evidence| evidence.failure.clone());
-            self.counts.failure = failure.or_else(|| verdict.error_subtype.clone());
-        }
-        Ok(())
-    }
-}
-
-impl Counts {
-    fn new(slug: &str) -> Self {
-        Self {
-            tally: Tally::new(slug),
-            subtypes: Subtypes::default(),
-            failure: None,
-        }
-    }
-
-    fn add(&mut self, verdict: &Verdict, generation: Generation) -> Result<(), EvalError> {
-        self.subtypes
-            .add(verdict.error_type, verdict.error_subtype.as_deref());
-        self.tally.add(verdict, generation)
-    }
-
-    fn too_many_failures(&self) -> Option<Failure> {
-        let rate = self.tally.api_error_rate();
-        if rate <= MAX_API_ERROR_RATE {
-            return None;
-        }
-        let reason = self
-            .failure
-            .as_ref()
-            .map_or_else(String::new, |text| format!("; one of them: {text}"));
-        let message = format!(
-            "{:.1} % of the submissions failed for reasons of ours, more than {:.0} %{reason}",
-            100.0 * rate,
-            100.0 * MAX_API_ERROR_RATE,
-        );
-        Some(
-            Failure::new(ExitCode::OurFailure, message)
-                .hint("the same command judges these again, and keeps the other verdicts"),
-        )
-    }
-}
-
-fn lock(work: &Mutex<Work>) -> MutexGuard<'_, Work> {
-    work.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -10,18 +10,24 @@
 mod args;
 mod check;
 mod classify;
+mod compare;
 mod completions;
 mod config;
 mod dataset;
 mod doctor;
+mod eval;
+mod eval_args;
 mod exit;
+mod handoff;
 mod interrupt;
 mod judge;
+mod manifest;
 mod output;
 mod progress;
 mod run;
 mod serve;
 mod summary;
+mod track;
 mod units;
 
 use std::io;
@@ -64,5 +70,12 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
         Command::Classify(args) => classify::run(&args),
         Command::Serve(args) => serve::run(&args),
         Command::Completions(args) => completions::run(&args),
+        Command::Eval(args) => eval::run(&args),
+        Command::Watch(args) => eval::watch(&args),
+        Command::Compare(args) => compare::run(&args),
+        Command::Handoff(command) => handoff::run(&command),
+        Command::Export(command) => track::run(&command),
+        Command::Config(args) => eval::config(&args),
+        Command::Guard(args) => eval::guard(&args),
     }
 }

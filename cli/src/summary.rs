@@ -1,10 +1,9 @@
 //! The table at the end of a judgement.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use eval::DatasetSummary;
+use eval::{DatasetSummary, Subtypes};
 use judge::ErrorType;
 
 use crate::output::{Align, Cell, Palette, Table, inline};
@@ -25,41 +24,19 @@ pub(crate) struct Report {
     pub(crate) folder: PathBuf,
 }
 
-/// Counts of (error type, subtype).
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Subtypes(BTreeMap<(ErrorType, String), u64>);
-
-impl Subtypes {
-    pub(crate) fn add(&mut self, error_type: ErrorType, subtype: Option<&str>) {
-        if let Some(subtype) = subtype {
-            *self.0.entry((error_type, subtype.to_owned())).or_default() += 1;
-        }
+/// `NameError 12, IndexError 3, others 2`: the most frequent first.
+fn subtypes_text(subtypes: &Subtypes, error_type: ErrorType) -> String {
+    let counts = subtypes.of(error_type);
+    let (shown, rest) = counts.split_at(counts.len().min(SHOWN_SUBTYPES));
+    let mut parts: Vec<String> = shown
+        .iter()
+        .map(|(subtype, count)| format!("{subtype} {count}"))
+        .collect();
+    if !rest.is_empty() {
+        let rest: u64 = rest.iter().map(|(_, count)| count).sum();
+        parts.push(format!("others {rest}"));
     }
-
-    /// `NameError 12, IndexError 3, others 2`: the most frequent first.
-    fn text(&self, error_type: ErrorType) -> String {
-        let mut counts: Vec<(&str, u64)> = self
-            .0
-            .iter()
-            .filter(|((kind, _), _)| *kind == error_type)
-            .map(|((_, subtype), count)| (subtype.as_str(), *count))
-            .collect();
-        counts.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(b.0)));
-        let rest: u64 = counts
-            .iter()
-            .skip(SHOWN_SUBTYPES)
-            .map(|(_, count)| count)
-            .sum();
-        let mut parts: Vec<String> = counts
-            .iter()
-            .take(SHOWN_SUBTYPES)
-            .map(|(subtype, count)| format!("{subtype} {count}"))
-            .collect();
-        if rest > 0 {
-            parts.push(format!("others {rest}"));
-        }
-        parts.join(", ")
-    }
+    parts.join(", ")
 }
 
 /// The metrics of the table, in its order; those of pass@k follow.
@@ -139,7 +116,7 @@ impl Report {
                 name,
                 count.to_string().into(),
                 format!("{share:.1} %").into(),
-                Cell::painted(self.subtypes.text(kind), Palette::dim),
+                Cell::painted(subtypes_text(&self.subtypes, kind), Palette::dim),
             ]);
         }
         table.render(palette)

@@ -193,6 +193,33 @@ impl Completions {
         unknown.into_iter().map(|(_, id)| id).collect()
     }
 
+    /// The recorded rows for one problem as they stand in the file, ascending by sample.
+    ///
+    /// # Errors
+    ///
+    /// A row cannot be read again.
+    pub(crate) fn rows(&self, problem_id: &str) -> Result<Vec<(u32, String)>, EvalError> {
+        let Source::Recorded(recorded) = &self.0 else {
+            return Ok(Vec::new());
+        };
+        let entries = recorded.entries(problem_id);
+        entries
+            .into_iter()
+            .map(|entry| Ok((entry.sample, recorded.text(entry)?)))
+            .collect()
+    }
+
+    /// The samples that are recorded for one problem, ascending.
+    pub(crate) fn samples(&self, problem_id: &str) -> Vec<u32> {
+        match &self.0 {
+            Source::Recorded(recorded) => {
+                let entries = recorded.entries(problem_id);
+                entries.iter().map(|entry| entry.sample).collect()
+            }
+            Source::Reference => Vec::new(),
+        }
+    }
+
     /// The submissions for one problem, ascending by sample; none if it has no completion.
     ///
     /// # Errors
@@ -262,13 +289,34 @@ impl Recorded {
         }
     }
 
-    fn answers(&self, problem: &Arc<Problem>, rule: ExtractRule) -> Result<Vec<Answer>, EvalError> {
-        let mut entries: Vec<Entry> = spellings(&problem.problem_id)
+    /// The rows of a problem, ascending by sample.
+    fn entries(&self, problem_id: &str) -> Vec<Entry> {
+        let mut entries: Vec<Entry> = spellings(problem_id)
             .iter()
             .filter_map(|spelling| self.by_problem.get(spelling.as_str()))
             .flat_map(|ids| ids.entries.iter().copied())
             .collect();
         entries.sort_by_key(|entry| (entry.sample, entry.row));
+        entries
+    }
+
+    fn text(&self, entry: Entry) -> Result<String, EvalError> {
+        let mut text = vec![0; entry.length as usize];
+        self.texts
+            .read_exact_at(&mut text, entry.offset)
+            .map_err(EvalError::read(&self.file))?;
+        String::from_utf8(text).map_err(|_| self.changed(entry))
+    }
+
+    fn changed(&self, entry: Entry) -> EvalError {
+        EvalError::BadRow {
+            place: self.place(entry.row),
+            reason: "the file has changed since it was indexed".into(),
+        }
+    }
+
+    fn answers(&self, problem: &Arc<Problem>, rule: ExtractRule) -> Result<Vec<Answer>, EvalError> {
+        let entries = self.entries(&problem.problem_id);
         for pair in entries.windows(2) {
             if pair[0].sample == pair[1].sample {
                 return Err(EvalError::DuplicateCompletion {
@@ -291,19 +339,45 @@ impl Recorded {
         entry: Entry,
         rule: ExtractRule,
     ) -> Result<Answer, EvalError> {
-        let changed = || EvalError::BadRow {
-            place: self.place(entry.row),
-            reason: "the file has changed since it was indexed".into(),
-        };
-        let mut text = vec![0; entry.length as usize];
-        self.texts
-            .read_exact_at(&mut text, entry.offset)
-            .map_err(EvalError::read(&self.file))?;
-        let text = String::from_utf8(text).map_err(|_| changed())?;
-        let row = Row::parse(&text).map_err(|_| changed())?;
+        let text = self.text(entry)?;
+        let row = Row::parse(&text).map_err(|_| self.changed(entry))?;
         row.answer(problem, entry.sample, rule)
-            .map_err(|_| changed())
+            .map_err(|_| self.changed(entry))
     }
+}
+
+/// What a row of completions holds.
+pub(crate) enum RowText {
+    /// A model's text.
+    Completion(String),
+    /// A finished program.
+    Source(String),
+    /// A program, or a text, that is no UTF-8, in base64.
+    Bytes(String),
+    /// Nothing, and why.
+    Missing(String),
+}
+
+/// The text of a row.
+///
+/// # Errors
+///
+/// The row is none.
+pub(crate) fn text_of_row(text: &str) -> Result<RowText, String> {
+    let row = Row::parse(text).map_err(FieldError::message)?;
+    let bytes =
+        |bytes| RowText::Bytes(base64::engine::general_purpose::STANDARD.encode::<Vec<u8>>(bytes));
+    Ok(match row.body().map_err(FieldError::message)? {
+        Body::Completion(text) => match String::from_utf8(text) {
+            Ok(text) => RowText::Completion(text),
+            Err(error) => bytes(error.into_bytes()),
+        },
+        Body::Source(text) => match String::from_utf8(text) {
+            Ok(text) => RowText::Source(text),
+            Err(error) => bytes(error.into_bytes()),
+        },
+        Body::Missing(reason) => RowText::Missing(reason),
+    })
 }
 
 /// A row's source: a finished program, or a function's body for HumanEval.
@@ -351,6 +425,11 @@ impl<'a> CompletionRow<'a> {
     /// Which sample of the problem, if the row says.
     pub fn sample(&self) -> Option<u32> {
         self.0.sample
+    }
+
+    /// What it says about its generation.
+    pub fn generation(&self) -> Generation {
+        self.0.generation
     }
 
     /// The submission that its text is for `problem`.

@@ -13,14 +13,14 @@ mod live_code_bench;
 mod mbpp;
 mod sandbox_fusion;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use judge::Problem;
 use sha2::{Digest, Sha256};
@@ -29,6 +29,7 @@ use crate::EvalError;
 use crate::completions::spellings;
 use crate::error::{Place, Position};
 use crate::fields::{FieldError, Fields};
+use crate::manifest::canonical_sha256;
 use crate::rows::{RowText, Rows, first_fields};
 use crate::starter;
 
@@ -45,6 +46,8 @@ pub struct DatasetSpec {
     pub tests: TestSelection,
     /// Keeps only problems whose id ends in a number of this range (`MBPP_reg` is 11..=210).
     pub numbers: Option<RangeInclusive<u64>>,
+    /// Keeps only some of the problems, by a rule that everybody can follow.
+    pub select: Option<Selection>,
     /// Appends MBPP's `challenge_test_list` to its asserts.
     pub challenge_tests: bool,
     /// Reads the dataset's own solutions. They are the largest part of some files, so a judge of
@@ -216,12 +219,65 @@ impl FromStr for TestSelection {
     }
 }
 
+/// A rule that keeps some problems of a dataset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Selection {
+    /// The so many problems whose sha256 of [`Selection::PREFIX`] and id is smallest: the same ones
+    /// whatever the order of the rows, and those chosen stay chosen when the number grows.
+    Hash(usize),
+}
+
+impl Selection {
+    /// What stands before the id in the text that is hashed.
+    pub const PREFIX: &str = "codejury:valid_big:";
+
+    /// The rule in words, for manifests.
+    pub fn rule(self) -> String {
+        let Self::Hash(count) = self;
+        format!(
+            "the {count} problems with the smallest sha256 of {:?} + problem_id, as lower-case hex; \
+             ties cannot happen, ids are unique",
+            Self::PREFIX
+        )
+    }
+
+    fn hash(id: &str) -> [u8; 32] {
+        Sha256::new()
+            .chain_update(Self::PREFIX)
+            .chain_update(id)
+            .finalize()
+            .into()
+    }
+}
+
+impl fmt::Display for Selection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::Hash(count) = self;
+        write!(f, "hash:{count}")
+    }
+}
+
+impl FromStr for Selection {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.strip_prefix("hash:").map(str::parse) {
+            Some(Ok(count @ 1..)) => Ok(Self::Hash(count)),
+            _ => Err(format!(
+                "{text:?} is no selection; expected hash:N, for example hash:500"
+            )),
+        }
+    }
+}
+
 /// An opened dataset. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Dataset {
     spec: Arc<DatasetSpec>,
     slug: String,
     format: Format,
+    /// The ids that [`DatasetSpec::select`] keeps, once they are known.
+    selected: Arc<OnceLock<HashSet<Box<str>>>>,
 }
 
 impl Dataset {
@@ -294,6 +350,7 @@ impl Dataset {
             spec: Arc::new(spec),
             slug,
             format,
+            selected: Arc::default(),
         })
     }
 
@@ -325,6 +382,20 @@ impl Dataset {
         }
     }
 
+    /// The same files without what selects some of their problems.
+    #[must_use]
+    pub fn unselected(&self) -> Self {
+        let spec = DatasetSpec {
+            select: None,
+            numbers: None,
+            ..(*self.spec).clone()
+        };
+        Self {
+            spec: Arc::new(spec),
+            ..self.clone()
+        }
+    }
+
     /// Streams the problems in file order. An error is the last item.
     pub fn problems(&self) -> Problems {
         Problems {
@@ -332,8 +403,39 @@ impl Dataset {
             next_file: 0,
             rows: None,
             seen: HashMap::new(),
+            selected: None,
+            hash_rows: false,
+            hashed: None,
             yielded: false,
             ended: false,
+        }
+    }
+
+    /// The same, each with its place and the sha256 of its whole row as canonical JSON.
+    pub(crate) fn hashed_problems(
+        &self,
+    ) -> impl Iterator<Item = Result<(Problem, Place, String), EvalError>> {
+        let mut problems = self.problems();
+        problems.hash_rows = true;
+        std::iter::from_fn(move || {
+            let problem = match problems.next()? {
+                Ok(problem) => problem,
+                Err(error) => return Some(Err(error)),
+            };
+            let (place, sha256) = problems.hashed.take()?;
+            Some(Ok((problem, place, sha256)))
+        })
+    }
+
+    /// One of its files alone, everything in it.
+    pub(crate) fn only(&self, file: &Path) -> Self {
+        let spec = DatasetSpec {
+            files: vec![file.to_owned()],
+            ..(*self.spec).clone()
+        };
+        Self {
+            spec: Arc::new(spec),
+            ..self.clone()
         }
     }
 
@@ -405,6 +507,11 @@ pub struct Problems {
     rows: Option<Rows>,
     /// Where each id was read, to name both rows when one comes again.
     seen: HashMap<Box<str>, (u32, Position)>,
+    /// What a selection keeps, once the first item was asked for.
+    selected: Option<HashSet<Box<str>>>,
+    /// Whether rows are read whole and hashed, and the last one's place and hash.
+    hash_rows: bool,
+    hashed: Option<(Place, String)>,
     yielded: bool,
     ended: bool,
 }
@@ -417,11 +524,11 @@ impl Problems {
                     return Ok(None);
                 };
                 self.next_file += 1;
-                self.rows = Some(open_rows(
-                    path,
-                    self.dataset.format,
-                    self.dataset.spec.references,
-                )?);
+                self.rows = Some(if self.hash_rows && !is_bundled(path) {
+                    Rows::open(path, &|_| true)?
+                } else {
+                    open_rows(path, self.dataset.format, self.dataset.spec.references)?
+                });
             }
             match self.rows.as_mut().and_then(Iterator::next) {
                 Some(row) => return row.map(Some),
@@ -431,6 +538,9 @@ impl Problems {
     }
 
     fn next_problem(&mut self) -> Result<Option<Problem>, EvalError> {
+        if let (Some(_), None) = (self.dataset.spec.select, &self.selected) {
+            self.selected = Some(self.dataset.selected()?);
+        }
         while let Some(RowText { place, text, .. }) = self.next_row()? {
             let problem = self.dataset.read(&text).map_err(|error| {
                 let error = error.at(place.clone());
@@ -454,11 +564,16 @@ impl Problems {
                     second: place,
                 });
             }
-            let wanted = match &self.dataset.spec.numbers {
-                None => true,
-                Some(range) => number_of(id).is_some_and(|number| range.contains(&number)),
-            };
-            if wanted {
+            if self.dataset.in_range(id)
+                && self.selected.as_ref().is_none_or(|ids| ids.contains(id))
+            {
+                if self.hash_rows {
+                    let hash = canonical_sha256(&text).map_err(|error| EvalError::BadRow {
+                        place: place.clone(),
+                        reason: error.to_string(),
+                    })?;
+                    self.hashed = Some((place, hash));
+                }
                 return Ok(Some(problem));
             }
         }
@@ -489,6 +604,42 @@ impl Iterator for Problems {
 }
 
 impl Dataset {
+    fn in_range(&self, id: &str) -> bool {
+        match &self.spec.numbers {
+            None => true,
+            Some(range) => number_of(id).is_some_and(|number| range.contains(&number)),
+        }
+    }
+
+    /// The ids that the selection keeps: one pass over everything, once.
+    fn selected(&self) -> Result<HashSet<Box<str>>, EvalError> {
+        let Some(Selection::Hash(count)) = self.spec.select else {
+            return Ok(HashSet::new());
+        };
+        if let Some(ids) = self.selected.get() {
+            return Ok(ids.clone());
+        }
+        let everything = DatasetSpec {
+            select: None,
+            ..(*self.spec).clone()
+        };
+        let everything = Self {
+            spec: Arc::new(everything),
+            ..self.clone()
+        };
+        // Ties are impossible for unique ids, so the set is the same in any order.
+        let mut smallest = BTreeSet::new();
+        for problem in everything.problems() {
+            let id = problem?.problem_id;
+            smallest.insert((Selection::hash(&id), id.into_boxed_str()));
+            if smallest.len() > count {
+                smallest.pop_last();
+            }
+        }
+        let ids: HashSet<Box<str>> = smallest.into_iter().map(|(_, id)| id).collect();
+        Ok(self.selected.get_or_init(|| ids).clone())
+    }
+
     /// Reads one row.
     fn read(&self, text: &str) -> Result<Problem, FieldError> {
         let spec = &self.spec;

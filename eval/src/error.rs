@@ -177,6 +177,16 @@ pub enum EvalError {
         /// The folder.
         path: PathBuf,
     },
+    /// A row in a results folder that this version cannot use.
+    #[error("{}, the row for problem {id:?}: {reason}; --fresh discards these results", path.display())]
+    BadRecord {
+        /// The file.
+        path: PathBuf,
+        /// The problem's id.
+        id: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// A result could not be written: disk full, no permission. What was written before is kept.
     #[error("cannot write {}", path.display())]
     Write {
@@ -186,6 +196,36 @@ pub enum EvalError {
         #[source]
         source: io::Error,
     },
+    /// A configuration that cannot be.
+    #[error("{}: {reason}", path.display())]
+    Config {
+        /// The file, or `the command line`.
+        path: PathBuf,
+        /// The key and what is wrong.
+        reason: String,
+    },
+    /// Something else that the user has to change.
+    #[error("{what}")]
+    Invalid {
+        /// What is wrong.
+        what: String,
+        /// What to do about it.
+        hint: Option<String>,
+    },
+    /// A part of ours, or the model server, failed; nothing is known about the model.
+    #[error("{what}")]
+    Failed {
+        /// What failed.
+        what: String,
+        /// What to do about it.
+        hint: Option<String>,
+    },
+    /// The judge cannot go on.
+    #[error(transparent)]
+    Judge(#[from] judge::JudgeError),
+    /// The user ended it; what was done is kept.
+    #[error("interrupted")]
+    Interrupted,
     /// Two verdicts for the same problem and sample reached one summary.
     #[error("two verdicts for problem {id:?}, sample {sample} in dataset {dataset:?}")]
     DuplicateVerdict {
@@ -225,6 +265,37 @@ impl EvalError {
             path: path.to_owned(),
             source: source.into(),
         }
+    }
+
+    pub(crate) fn config(path: &Path, reason: String) -> Self {
+        Self::Config {
+            path: path.to_owned(),
+            reason,
+        }
+    }
+
+    /// Something that the user has to change.
+    pub(crate) fn invalid(what: impl Into<String>) -> Self {
+        Self::Invalid {
+            what: what.into(),
+            hint: None,
+        }
+    }
+
+    /// A failure of ours.
+    pub(crate) fn failed(what: impl Into<String>) -> Self {
+        Self::Failed {
+            what: what.into(),
+            hint: None,
+        }
+    }
+
+    /// The same error with what to do about it, where it has room for that.
+    pub(crate) fn hint(mut self, text: impl Into<String>) -> Self {
+        if let Self::Invalid { hint, .. } | Self::Failed { hint, .. } = &mut self {
+            *hint = Some(text.into());
+        }
+        self
     }
 
     pub(crate) fn field(place: Place, field: impl Into<String>, reason: impl Into<String>) -> Self {

@@ -24,6 +24,14 @@ impl FieldError {
         }
     }
 
+    /// The whole message, for rows whose place is told otherwise.
+    pub(crate) fn message(self) -> String {
+        match self.field {
+            Some(field) => format!("field `{field}`: {}", self.reason),
+            None => self.reason,
+        }
+    }
+
     pub(crate) fn at(self, place: Place) -> EvalError {
         match self.field {
             Some(field) => EvalError::BadField {

@@ -174,6 +174,18 @@ impl Tally {
         }
     }
 
+    /// The error type of one sample.
+    pub fn error_type(&self, problem_id: &str, sample: u32) -> Option<ErrorType> {
+        let samples = self.problems.get(problem_id)?;
+        samples.get(&sample).map(|sample| sample.error_type)
+    }
+
+    /// The fewest samples that a problem has; 0 without problems.
+    pub fn fewest_samples(&self) -> u32 {
+        let counts = self.problems.values().map(|samples| samples.len() as u32);
+        counts.min().unwrap_or(0)
+    }
+
     fn samples(&self) -> impl Iterator<Item = &Sample> {
         self.problems.values().flat_map(BTreeMap::values)
     }
@@ -226,6 +238,31 @@ impl Tally {
             bootstrap: settings.bootstrap,
             notes: numbers.notes,
         }
+    }
+}
+
+/// How many verdicts of each error type had which subtype.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Subtypes(BTreeMap<(ErrorType, String), u64>);
+
+impl Subtypes {
+    /// Counts one verdict.
+    pub fn add(&mut self, error_type: ErrorType, subtype: Option<&str>) {
+        if let Some(subtype) = subtype {
+            *self.0.entry((error_type, subtype.to_owned())).or_default() += 1;
+        }
+    }
+
+    /// The subtypes of an error type, the most frequent first.
+    pub fn of(&self, error_type: ErrorType) -> Vec<(&str, u64)> {
+        let mut counts: Vec<(&str, u64)> = self
+            .0
+            .iter()
+            .filter(|((kind, _), _)| *kind == error_type)
+            .map(|((_, subtype), count)| (subtype.as_str(), *count))
+            .collect();
+        counts.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(b.0)));
+        counts
     }
 }
 

@@ -55,7 +55,23 @@ struct Run {
     /// sha256 of the settings as JSON with sorted keys.
     fingerprint: String,
     settings: Map<String, Value>,
+    /// Versions, host, effective configuration: what may differ when a run goes on.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    environment: Map<String, Value>,
 }
+
+/// What of `run.json` a run that goes on may change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Datasets {
+    /// Nothing.
+    Fixed,
+    /// Datasets may be added.
+    MayGrow,
+}
+
+/// What a fresh start removes.
+const FILES: [&str; 3] = ["run.json", "metrics.json", "summary.json"];
+const FOLDERS: [&str; 4] = ["verdicts", "completions", "prompts", "qa_logs"];
 
 impl ResultsFolder {
     /// Creates the folder if need be, locks it, and checks that what it holds was made with these
@@ -71,33 +87,65 @@ impl ResultsFolder {
         settings: Map<String, Value>,
         start: Start,
     ) -> Result<Self, EvalError> {
+        Self::open_as(path, settings, Map::new(), start, Datasets::Fixed)
+    }
+
+    /// The same for an evaluation: datasets may be added to those that the folder has, and
+    /// `environment` is noted but not compared.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ResultsFolder::open`].
+    pub fn open_evaluation(
+        path: &Path,
+        settings: Map<String, Value>,
+        environment: Map<String, Value>,
+        start: Start,
+    ) -> Result<Self, EvalError> {
+        Self::open_as(path, settings, environment, start, Datasets::MayGrow)
+    }
+
+    fn open_as(
+        path: &Path,
+        mut settings: Map<String, Value>,
+        mut environment: Map<String, Value>,
+        start: Start,
+        datasets: Datasets,
+    ) -> Result<Self, EvalError> {
         fs::create_dir_all(path).map_err(EvalError::write(path))?;
         let lock = lock(path)?;
         let verdicts = path.join("verdicts");
         let run_path = path.join("run.json");
         if start == Start::Fresh {
-            for name in ["run.json", "metrics.json", "summary.json"] {
+            for name in FILES {
                 let file = path.join(name);
                 if_there(fs::remove_file(&file)).map_err(EvalError::write(&file))?;
             }
-            if_there(fs::remove_dir_all(&verdicts)).map_err(EvalError::write(&verdicts))?;
+            for name in FOLDERS {
+                let folder = path.join(name);
+                if_there(fs::remove_dir_all(&folder)).map_err(EvalError::write(&folder))?;
+            }
         }
-        let fingerprint = fingerprint(&settings);
-        match fs::read(&run_path) {
-            Ok(text) => check_settings(path, &run_path, &text, &settings)?,
+        let write = match fs::read(&run_path) {
+            Ok(text) => {
+                let there: Run = serde_json::from_slice(&text)
+                    .map_err(|error| EvalError::read(&run_path)(error.into()))?;
+                if datasets == Datasets::MayGrow {
+                    adopt_datasets(&mut settings, &there.settings);
+                }
+                check_settings(path, &there.settings, &settings, datasets)?;
+                let grown = leaves(&there.settings) != leaves(&settings);
+                // What stands there was true when the results began.
+                environment = there.environment;
+                grown
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 if verdicts.exists() {
                     return Err(EvalError::UnexplainedResults {
                         path: path.to_owned(),
                     });
                 }
-                let fingerprint = fingerprint.clone();
-                let run = Run {
-                    schema: "codejury.run/1".into(),
-                    fingerprint,
-                    settings,
-                };
-                write_json(&run_path, &run)?;
+                true
             }
             Err(source) => {
                 return Err(EvalError::Read {
@@ -105,6 +153,16 @@ impl ResultsFolder {
                     source,
                 });
             }
+        };
+        let fingerprint = fingerprint(&settings);
+        if write {
+            let run = Run {
+                schema: "codejury.run/1".into(),
+                fingerprint: fingerprint.clone(),
+                settings,
+                environment,
+            };
+            write_json(&run_path, &run)?;
         }
         fs::create_dir_all(&verdicts).map_err(EvalError::write(&verdicts))?;
         Ok(Self {
@@ -130,11 +188,23 @@ impl ResultsFolder {
     /// # Errors
     ///
     /// The file cannot be read or written, or holds a line that is no verdict for this dataset.
-    pub fn verdicts(&self, dataset: &str, ids: &[String]) -> Result<VerdictLog, EvalError> {
-        VerdictLog::open(
-            self.path.join("verdicts").join(format!("{dataset}.jsonl")),
-            ids,
-        )
+    pub fn verdicts(&self, dataset: &str, ids: &[String]) -> Result<RowLog, EvalError> {
+        self.rows("verdicts", dataset, ids)
+    }
+
+    /// The same for the completions.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ResultsFolder::verdicts`].
+    pub fn completions(&self, dataset: &str, ids: &[String]) -> Result<RowLog, EvalError> {
+        self.rows("completions", dataset, ids)
+    }
+
+    fn rows(&self, kind: &str, dataset: &str, ids: &[String]) -> Result<RowLog, EvalError> {
+        let folder = self.path.join(kind);
+        fs::create_dir_all(&folder).map_err(EvalError::write(&folder))?;
+        RowLog::open(folder.join(format!("{dataset}.jsonl")), ids)
     }
 
     /// Writes `metrics.json` and `summary.json`.
@@ -149,9 +219,37 @@ impl ResultsFolder {
         write_json(&self.path.join("metrics.json"), &flat_metrics(datasets))?;
         let summary = Summary {
             schema: Summary::SCHEMA.into(),
+            evaluation: None,
             datasets: datasets.clone(),
         };
         write_json(&self.path.join("summary.json"), &summary)
+    }
+
+    /// The same for an evaluation, of which it says what was evaluated. Numbers of datasets that
+    /// the folder has and `datasets` has not are kept.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ResultsFolder::write_summary`], or the summary that is there cannot be read.
+    pub fn write_evaluation(
+        &self,
+        evaluation: Evaluation,
+        mut datasets: BTreeMap<String, DatasetSummary>,
+    ) -> Result<Summary, EvalError> {
+        let path = self.path.join("summary.json");
+        if path.exists() {
+            for (slug, old) in Summary::read(&path)?.datasets {
+                datasets.entry(slug).or_insert(old);
+            }
+        }
+        write_json(&self.path.join("metrics.json"), &flat_metrics(&datasets))?;
+        let summary = Summary {
+            schema: Summary::SCHEMA.into(),
+            evaluation: Some(evaluation),
+            datasets,
+        };
+        write_json(&path, &summary)?;
+        Ok(summary)
     }
 }
 
@@ -160,8 +258,32 @@ impl ResultsFolder {
 pub struct Summary {
     /// Names the version of this layout.
     pub schema: String,
+    /// What was evaluated; missing where recorded completions were judged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evaluation: Option<Evaluation>,
     /// The numbers, by dataset.
     pub datasets: BTreeMap<String, DatasetSummary>,
+}
+
+/// What an evaluation evaluated.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evaluation {
+    /// `step`, `baseline` or `final`.
+    pub kind: String,
+    /// The training step; null for a baseline.
+    pub step: Option<u64>,
+    /// The model's name in requests.
+    pub model: String,
+    /// Where the checkpoint was.
+    pub model_path: Option<String>,
+    /// What tells it from others.
+    pub model_fingerprint: Option<String>,
+    /// vllm, openai, replay or reference.
+    pub generator: String,
+    /// False if too much failed for reasons of ours: the numbers mean nothing.
+    pub usable: bool,
+    /// Why not.
+    pub reason: Option<String>,
 }
 
 impl Summary {
@@ -198,9 +320,10 @@ pub fn flat_metrics(datasets: &BTreeMap<String, DatasetSummary>) -> Map<String, 
     flat
 }
 
-/// The verdicts of one dataset: what is on disk already, and what is added.
+/// A file with one row for each sample of a dataset, verdicts or completions: what is on disk
+/// already, and what is added.
 #[derive(Debug)]
-pub struct VerdictLog {
+pub struct RowLog {
     path: PathBuf,
     file: File,
     length: u64,
@@ -224,12 +347,27 @@ struct Span {
 struct Key {
     problem_id: String,
     sample: u32,
-    error_type: ErrorType,
+    /// A verdict's.
+    #[serde(default)]
+    error_type: Option<ErrorType>,
     #[serde(default)]
     error_subtype: Option<String>,
+    /// Why there is no completion.
+    #[serde(default)]
+    error: Option<String>,
 }
 
-impl VerdictLog {
+impl Key {
+    /// Whether a new run would not try again. What failed for reasons of ours is tried again; a
+    /// prompt that is too long stays so.
+    fn settled(&self) -> bool {
+        let failed = self.error_type == Some(ErrorType::ApiError) || self.error.is_some();
+        let reason = self.error.as_deref().or(self.error_subtype.as_deref());
+        !failed || reason == Some("context_length")
+    }
+}
+
+impl RowLog {
     fn open(path: PathBuf, ids: &[String]) -> Result<Self, EvalError> {
         let file = OpenOptions::new()
             .create(true)
@@ -277,7 +415,7 @@ impl VerdictLog {
             };
             let key: Key = serde_json::from_slice(&line).map_err(|error| EvalError::BadRow {
                 place: place(),
-                reason: format!("no verdict row ({error}); --fresh discards this file"),
+                reason: format!("no result row ({error}); --fresh discards this file"),
             })?;
             let Some(&problem) = self.order.get(key.problem_id.as_str()) else {
                 return Err(EvalError::field(
@@ -292,13 +430,10 @@ impl VerdictLog {
     }
 
     fn note(&mut self, problem: u32, key: &Key, length: u64) {
-        // An api_error is our failure, so it is tried again; a prompt that is too long stays so.
-        let settled = key.error_type != ErrorType::ApiError
-            || key.error_subtype.as_deref() == Some("context_length");
         let span = Span {
             offset: self.length,
             length,
-            settled,
+            settled: key.settled(),
         };
         self.rows.insert((problem, key.sample), span);
         self.length += length + 1;
@@ -311,17 +446,43 @@ impl VerdictLog {
     ///
     /// The file cannot be read.
     pub fn recorded(&self, problem_id: &str, sample: u32) -> Result<Option<String>, EvalError> {
-        let key = self.order.get(problem_id).map(|&problem| (problem, sample));
-        match key
-            .and_then(|key| self.rows.get(&key))
-            .filter(|span| span.settled)
-        {
-            None => Ok(None),
-            Some(span) => self.read(*span).map(Some),
+        match self.is_settled(problem_id, sample) {
+            false => Ok(None),
+            true => self.row(problem_id, sample),
         }
     }
 
-    /// How many verdicts there are.
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether [`RowLog::recorded`] has a row.
+    pub fn is_settled(&self, problem_id: &str, sample: u32) -> bool {
+        let problem = self.order.get(problem_id);
+        let span = problem.and_then(|&problem| self.rows.get(&(problem, sample)));
+        span.is_some_and(|span| span.settled)
+    }
+
+    /// The row for this problem and sample, whatever it says.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read.
+    pub fn row(&self, problem_id: &str, sample: u32) -> Result<Option<String>, EvalError> {
+        let problem = self.order.get(problem_id);
+        let span = problem.and_then(|&problem| self.rows.get(&(problem, sample)));
+        span.map(|span| self.read(*span)).transpose()
+    }
+
+    /// Forgets the row for this problem and sample: what it was made from is gone.
+    pub(crate) fn forget(&mut self, problem_id: &str, sample: u32) {
+        if let Some(&problem) = self.order.get(problem_id) {
+            self.rows.remove(&(problem, sample));
+        }
+    }
+
+    /// How many rows there are.
     pub fn len(&self) -> usize {
         self.rows.len()
     }
@@ -339,12 +500,12 @@ impl VerdictLog {
         String::from_utf8(row).map_err(|error| EvalError::read(&self.path)(io::Error::other(error)))
     }
 
-    /// Writes one verdict row, given without its line break, through to the system: the process
+    /// Writes one row, given without its line break, through to the system: the process
     /// may die right after.
     ///
     /// # Errors
     ///
-    /// The row is no verdict for this dataset, or cannot be written, for example because the disk
+    /// The row is none of this dataset, or cannot be written, for example because the disk
     /// is full. What was written before stays, and the same row can be tried again.
     pub fn append(&mut self, row: &str) -> Result<(), EvalError> {
         let wrong = |reason: String| {
@@ -378,6 +539,12 @@ impl VerdictLog {
     ///
     /// It cannot be written; the file with the rows in order of arrival is then still there.
     pub fn finish(self) -> Result<PathBuf, EvalError> {
+        self.rewrite()?;
+        Ok(self.path)
+    }
+
+    /// The same, of a log that stays open to be read.
+    pub(crate) fn rewrite(&self) -> Result<(), EvalError> {
         write_atomically(&self.path, |out| {
             for span in self.rows.values() {
                 let mut row = vec![0; span.length as usize + 1];
@@ -385,8 +552,7 @@ impl VerdictLog {
                 out.write_all(&row)?;
             }
             Ok(())
-        })?;
-        Ok(self.path)
+        })
     }
 }
 
@@ -394,7 +560,7 @@ impl VerdictLog {
 /// flushed to disk and renamed. If anything fails, the old file is untouched.
 pub(crate) fn write_atomically(
     path: &Path,
-    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    write: impl FnOnce(&mut (dyn Write + Send)) -> io::Result<()>,
 ) -> Result<(), EvalError> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
@@ -417,7 +583,16 @@ pub(crate) fn write_atomically(
     attempt().map_err(EvalError::write(path))
 }
 
-fn write_json(path: &Path, value: &impl Serialize) -> Result<(), EvalError> {
+/// Writes a whole file in one step.
+///
+/// # Errors
+///
+/// It cannot be written; the old one is then still there.
+pub fn write_file(path: &Path, content: &[u8]) -> Result<(), EvalError> {
+    write_atomically(path, |out| out.write_all(content))
+}
+
+pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), EvalError> {
     write_atomically(path, |out| {
         serde_json::to_writer_pretty(&mut *out, value)?;
         out.write_all(b"\n")
@@ -463,19 +638,40 @@ fn if_there(result: io::Result<()>) -> io::Result<()> {
     }
 }
 
+/// Takes over the datasets that only the folder has, in its order.
+fn adopt_datasets(settings: &mut Map<String, Value>, there: &Map<String, Value>) {
+    let Some(Value::Object(old)) = there.get("datasets") else {
+        return;
+    };
+    if let Some(Value::Object(new)) = settings.get_mut("datasets") {
+        let mut all = old.clone();
+        for (slug, about) in std::mem::take(new) {
+            all.insert(slug, about);
+        }
+        *new = all;
+    }
+}
+
 fn check_settings(
     folder: &Path,
-    run_path: &Path,
-    text: &[u8],
+    there: &Map<String, Value>,
     settings: &Map<String, Value>,
+    datasets: Datasets,
 ) -> Result<(), EvalError> {
-    let run: Run =
-        serde_json::from_slice(text).map_err(|error| EvalError::read(run_path)(error.into()))?;
-    let (there, here) = (leaves(&run.settings), leaves(settings));
+    let (there, here) = (leaves(there), leaves(settings));
+    // A dataset that the folder does not have yet differs from nothing.
+    let slug_of = |name: &str| -> Option<String> {
+        let (slug, _) = name.strip_prefix("datasets.")?.split_once('.')?;
+        Some(format!("datasets.{slug}."))
+    };
+    let added = |name: &String| {
+        datasets == Datasets::MayGrow
+            && slug_of(name).is_some_and(|slug| !there.keys().any(|old| old.starts_with(&slug)))
+    };
     let names: Vec<&String> = there
         .keys()
         .chain(here.keys().filter(|name| !there.contains_key(*name)))
-        .filter(|name| there.get(*name) != here.get(*name))
+        .filter(|name| there.get(*name) != here.get(*name) && !added(name))
         .collect();
     if names.is_empty() {
         return Ok(());
@@ -543,7 +739,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("d.jsonl");
         let ids = ["a".to_owned(), "b".to_owned()];
-        let mut log = VerdictLog::open(path.clone(), &ids).expect("opens");
+        let mut log = RowLog::open(path.clone(), &ids).expect("opens");
         log.append(&row("a")).expect("written");
         // Every write to this device fails as on a full disk.
         let full = OpenOptions::new()

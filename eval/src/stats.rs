@@ -36,6 +36,44 @@ pub fn pass_at_k(n: u64, c: u64, k: u64) -> Option<f64> {
     Some(1.0 - all_fail)
 }
 
+/// The two-sided p value of the exact McNemar test, from how many pairs went up and how many went
+/// down; pairs that stayed say nothing. 1 where none changed.
+pub fn mcnemar_exact(up: u64, down: u64) -> f64 {
+    let n = up + down;
+    if n == 0 {
+        return 1.0;
+    }
+    // Twice the smaller tail of a fair coin. In logarithms: 0.5^n is 0 from n = 1075 on.
+    let log_factorials: Vec<f64> = std::iter::once(0.0)
+        .chain((1..=n).scan(0.0, |sum, i| {
+            *sum += (i as f64).ln();
+            Some(*sum)
+        }))
+        .collect();
+    let log_choose = |k: u64| {
+        log_factorials[n as usize] - log_factorials[k as usize] - log_factorials[(n - k) as usize]
+    };
+    let log_half = n as f64 * 0.5_f64.ln();
+    let tail: f64 = (0..=up.min(down))
+        .map(|k| (log_choose(k) + log_half).exp())
+        .sum();
+    (2.0 * tail).min(1.0)
+}
+
+/// Holm's adjusted p values, in the order given: reject where the adjusted one is below the level.
+pub fn holm(p_values: &[f64]) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..p_values.len()).collect();
+    order.sort_by(|&a, &b| p_values[a].total_cmp(&p_values[b]));
+    let mut adjusted = vec![0.0; p_values.len()];
+    let mut largest = 0.0_f64;
+    for (rank, &index) in order.iter().enumerate() {
+        let factor = (p_values.len() - rank) as f64;
+        largest = largest.max((factor * p_values[index]).min(1.0));
+        adjusted[index] = largest;
+    }
+    adjusted
+}
+
 /// The arithmetic mean, summed in the order given. `None` for no values.
 pub fn mean(values: &[f64]) -> Option<f64> {
     if values.is_empty() {
@@ -78,6 +116,27 @@ impl Bootstrap {
     /// 2.5 % and 97.5 % quantiles of the means. The same values in the same order give the same
     /// interval on every machine. `None` for no values.
     pub fn mean95(&self, values: &[f64]) -> Option<[f64; 2]> {
+        let means = self.means(values)?;
+        Some([quantile(&means, 0.025)?, quantile(&means, 0.975)?])
+    }
+
+    /// A two-sided p value for the mean being 0, for differences of pairs: twice the smaller share
+    /// of resampled means on either side of 0. `None` for no values.
+    pub fn p_of_no_difference(&self, differences: &[f64]) -> Option<f64> {
+        if differences.iter().all(|difference| *difference == 0.0) {
+            return (!differences.is_empty()).then_some(1.0);
+        }
+        let means = self.means(differences)?;
+        let share = |holds: fn(&&f64) -> bool| {
+            // One more on either side: no resample can show a p of 0.
+            (means.iter().filter(holds).count() + 1) as f64 / (means.len() + 1) as f64
+        };
+        let (low, high) = (share(|mean| **mean <= 0.0), share(|mean| **mean >= 0.0));
+        Some((2.0 * low.min(high)).min(1.0))
+    }
+
+    /// The means of all resamples, ascending.
+    fn means(&self, values: &[f64]) -> Option<Vec<f64>> {
         if values.is_empty() || self.resamples == 0 {
             return None;
         }
@@ -91,7 +150,7 @@ impl Bootstrap {
             })
             .collect();
         means.sort_by(f64::total_cmp);
-        Some([quantile(&means, 0.025)?, quantile(&means, 0.975)?])
+        Some(means)
     }
 }
 
@@ -172,6 +231,49 @@ mod tests {
                 assert!(close(estimate, hit / all), "case: {passes} of 8, k = {k}");
             }
         }
+    }
+
+    #[test]
+    fn mcnemar_agrees_with_published_values() {
+        // scipy.stats.binomtest(min(b, c), b + c).pvalue
+        let cases = [
+            (0, 0, 1.0),
+            (1, 0, 1.0),
+            (5, 0, 0.0625),
+            (10, 2, 0.038_574_218_75),
+            (7, 7, 1.0),
+            (9, 1, 0.021_484_375),
+        ];
+        for (up, down, expected) in cases {
+            let p = mcnemar_exact(up, down);
+            assert!(close(p, expected), "case: {up} {down}: {p}");
+            assert!(close(mcnemar_exact(down, up), p));
+        }
+        let far = mcnemar_exact(5000, 4000);
+        assert!(far > 0.0 && far < 1e-20, "{far}");
+    }
+
+    #[test]
+    fn holm_is_the_step_down_procedure() {
+        // statsmodels.stats.multitest.multipletests(p, method="holm")
+        let adjusted = holm(&[0.01, 0.04, 0.03, 0.005]);
+        for (a, b) in adjusted.iter().zip([0.03, 0.06, 0.06, 0.02]) {
+            assert!(close(*a, b), "{adjusted:?}");
+        }
+        assert!(holm(&[]).is_empty());
+    }
+
+    #[test]
+    fn a_bootstrapped_p_value_shows_a_difference() {
+        let bootstrap = Bootstrap::default();
+        let p = |values: &[f64]| bootstrap.p_of_no_difference(values).expect("values");
+        assert!(p(&[0.2; 50]) < 0.001);
+        assert_eq!(p(&[0.0; 50]), 1.0);
+        let balanced: Vec<f64> = (0..50)
+            .map(|i| if i % 2 == 0 { 0.5 } else { -0.5 })
+            .collect();
+        assert!(p(&balanced) > 0.5);
+        assert_eq!(bootstrap.p_of_no_difference(&[]), None);
     }
 
     #[test]

@@ -1,0 +1,404 @@
+//! Starting a model server, knowing when it can generate, and ending it with everything it started.
+//!
+//! ```text
+//!   codejury ── stdin ──► guard ── starts ──► server (leads a process group of its own)
+//!                           │                    ├─ engine
+//!                           └── ends the group   └─ workers
+//! ```
+//!
+//! The guard is codejury itself, as `codejury guard`: it starts the server and waits. When its
+//! standard input ends, because codejury closed it or was killed, it sends SIGTERM, waits, and kills
+//! the group. So no server outlives us, whatever ends us, and the server's memory is free for the
+//! next one.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::net::TcpListener;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::Pid;
+
+use super::client::{Ask, Client, Served, Trouble};
+use crate::config::{EvalConfig, Sampling, ServerConfig, Style};
+use crate::error::EvalError;
+
+/// How much of the log's end is shown when a server fails.
+const TAIL_BYTES: u64 = 8 << 10;
+const TAIL_LINES: usize = 25;
+/// Between looks at a server that is starting.
+const POLL: Duration = Duration::from_millis(500);
+
+/// A server that runs, until it is stopped or dropped.
+#[derive(Debug)]
+pub(crate) struct Server {
+    guard: Child,
+    /// What was started.
+    pub(crate) command: Vec<String>,
+    /// Closing it ends the server.
+    leash: Option<ChildStdin>,
+    log: PathBuf,
+    port: u16,
+    grace: Duration,
+}
+
+/// What to start.
+#[derive(Clone, Debug)]
+pub(crate) struct Launch {
+    /// The command that runs [`guard`].
+    pub(crate) guard: Vec<String>,
+    pub(crate) model: PathBuf,
+    pub(crate) name: String,
+    /// Counted from 0.
+    pub(crate) replica: u16,
+    pub(crate) log: PathBuf,
+}
+
+impl Launch {
+    /// The server's command line with its place holders filled in.
+    fn command(&self, config: &ServerConfig, port: u16) -> Vec<String> {
+        let length = config.max_model_len.to_string();
+        let values = [
+            ("{model}", self.model.to_string_lossy().into_owned()),
+            ("{name}", self.name.clone()),
+            ("{port}", port.to_string()),
+            ("{max_model_len}", length),
+        ];
+        let fill = |word: &String| {
+            values
+                .iter()
+                .fold(word.clone(), |word, (from, to)| word.replace(from, to))
+        };
+        config.command.iter().map(fill).collect()
+    }
+
+    /// Starts it; it is not ready yet.
+    ///
+    /// # Errors
+    ///
+    /// The port is taken, the program is not there, or the log cannot be written.
+    pub(crate) fn start(&self, config: &ServerConfig) -> Result<Server, EvalError> {
+        let port = match config.port {
+            0 => free_port()?,
+            first => taken(first + self.replica)?,
+        };
+        let command = self.command(config, port);
+        if let Some(folder) = self.log.parent() {
+            fs::create_dir_all(folder).map_err(EvalError::write(folder))?;
+        }
+        let log = File::create(&self.log).map_err(EvalError::write(&self.log))?;
+        let also = log.try_clone().map_err(EvalError::write(&self.log))?;
+        let grace = Duration::from_secs_f64(config.stop_grace_s);
+        let mut guard = Command::new(&self.guard[0]);
+        guard
+            .args(&self.guard[1..])
+            .arg("--grace")
+            .arg(format!("{}s", config.stop_grace_s))
+            .arg("--")
+            .args(&command)
+            .envs(&config.env)
+            .envs(self.device(config))
+            .stdin(Stdio::piped())
+            .stdout(log)
+            .stderr(also)
+            // Ctrl-C is ours to handle: the server must live until its requests are cancelled.
+            .process_group(0);
+        let mut guard = guard.spawn().map_err(|error| {
+            EvalError::failed(format!("cannot start {}: {error}", self.guard[0]))
+        })?;
+        Ok(Server {
+            command,
+            leash: guard.stdin.take(),
+            guard,
+            log: self.log.clone(),
+            port,
+            grace,
+        })
+    }
+
+    fn device(&self, config: &ServerConfig) -> BTreeMap<&'static str, String> {
+        let own = config.devices.get(usize::from(self.replica));
+        own.map(|devices| ("CUDA_VISIBLE_DEVICES", devices.clone()))
+            .into_iter()
+            .collect()
+    }
+}
+
+fn free_port() -> Result<u16, EvalError> {
+    let free = TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr());
+    free.map(|address| address.port())
+        .map_err(|error| EvalError::failed(format!("no free port on 127.0.0.1: {error}")))
+}
+
+fn taken(port: u16) -> Result<u16, EvalError> {
+    TcpListener::bind(("127.0.0.1", port))
+        .map(|_| port)
+        .map_err(|error| {
+            EvalError::invalid(format!(
+                "port {port} cannot be used for the server: {error}"
+            ))
+            .hint("server.port = 0 takes a free one")
+        })
+}
+
+impl Server {
+    /// The address up to `/v1`.
+    pub(crate) fn base(&self) -> String {
+        format!("http://127.0.0.1:{}/v1", self.port)
+    }
+
+    /// How it ended, if it has.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.guard.try_wait().ok().flatten()
+    }
+
+    /// Waits until it has generated a token for each endpoint that will be used.
+    ///
+    /// # Errors
+    ///
+    /// It ended, or was not ready in time, with the end of its log; or it cannot do what is asked
+    /// of it. It is stopped then.
+    pub(crate) async fn ready(
+        &mut self,
+        client: &Client,
+        name: &str,
+        styles: &[Style],
+        config: &EvalConfig,
+    ) -> Result<Served, EvalError> {
+        let deadline = Instant::now() + Duration::from_secs_f64(config.server.ready_timeout_s);
+        let served = loop {
+            if let Some(status) = self.ended() {
+                return Err(self.failure(&format!("the model server ended ({status})")));
+            }
+            if Instant::now() >= deadline {
+                let seconds = config.server.ready_timeout_s;
+                let what = format!("the model server was not ready after {seconds} s");
+                let error = self.failure(&what);
+                self.stop();
+                return Err(error);
+            }
+            if let Ok(Some(true)) = client.healthy().await
+                && let Ok(models) = client.models().await
+            {
+                match models.into_iter().find(|model| model.name == name) {
+                    Some(model) => break model,
+                    None => {
+                        self.stop();
+                        return Err(EvalError::failed(format!(
+                            "the model server does not offer {name:?}"
+                        ))
+                        .hint("server.command must hold `--served-model-name {name}`"));
+                    }
+                }
+            }
+            tokio::time::sleep(POLL).await;
+        };
+        // /health says 200 before the first token was ever made; some faults only show then.
+        for &style in styles {
+            match try_out(client, name, style, &config.sampling).await {
+                Ok(()) => {}
+                Err(trouble) => {
+                    // A dying engine takes a moment to end its process.
+                    tokio::time::sleep(Duration::from_secs(2)).await;
+                    let what = format!("the first generation failed: {}", trouble.detail());
+                    let error = match trouble {
+                        Trouble::Refused(_) => EvalError::failed(what).hint(
+                            "a chat prompt needs a chat template in the checkpoint's tokenizer; \
+                             `codejury handoff verify` checks it",
+                        ),
+                        _ => self.failure(&what),
+                    };
+                    self.stop();
+                    return Err(error);
+                }
+            }
+        }
+        Ok(served)
+    }
+
+    /// An error with the end of the log, and a hint if the log says why.
+    pub(crate) fn failure(&self, what: &str) -> EvalError {
+        let tail = tail(&self.log);
+        let log = self.log.display();
+        let mut text = format!("{what}; its log: {log}");
+        if !tail.is_empty() {
+            text += &format!("\n{tail}");
+        }
+        let error = EvalError::failed(text);
+        match diagnosis(&tail) {
+            Some(hint) => error.hint(hint),
+            None => error,
+        }
+    }
+
+    /// Ends it in the right order and waits until it is gone. Does not wait longer than its grace
+    /// and ten seconds.
+    pub(crate) fn stop(&mut self) {
+        drop(self.leash.take());
+        let deadline = Instant::now() + self.grace + Duration::from_secs(10);
+        while Instant::now() < deadline {
+            if !matches!(self.guard.try_wait(), Ok(None)) {
+                return;
+            }
+            thread::sleep(Duration::from_millis(50));
+        }
+        // The guard hangs, which takes a kernel that cannot kill; at least it does not wait on us.
+        let _ = self.guard.kill();
+        let _ = self.guard.wait();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// One token, of the kind that the evaluation will ask for.
+///
+/// # Errors
+///
+/// There is none.
+pub(crate) async fn try_out(
+    client: &Client,
+    model: &str,
+    style: Style,
+    sampling: &Sampling,
+) -> Result<(), Trouble> {
+    let ask = Ask {
+        model,
+        style,
+        prompt: "def add(a, b):",
+        sampling,
+        max_tokens: 1,
+        seed: None,
+        stop: &[],
+        max_stop_strings: 0,
+        request_id: "codejury-ready",
+    };
+    client.generate(&ask).await.map(drop)
+}
+
+/// The last lines of a log.
+pub(crate) fn tail(log: &Path) -> String {
+    let read = || -> io::Result<Vec<u8>> {
+        let mut file = File::open(log)?;
+        let size = file.metadata()?.len();
+        file.seek(SeekFrom::Start(size.saturating_sub(TAIL_BYTES)))?;
+        let mut text = Vec::new();
+        file.read_to_end(&mut text)?;
+        Ok(text)
+    };
+    let text = String::from_utf8_lossy(&read().unwrap_or_default()).into_owned();
+    let lines: Vec<&str> = text.lines().collect();
+    let first = lines.len().saturating_sub(TAIL_LINES);
+    lines[first..]
+        .iter()
+        .map(|line| format!("  | {line}"))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// What a log's end says about the cause.
+fn diagnosis(log: &str) -> Option<&'static str> {
+    let known = [
+        (
+            &[
+                "out of memory",
+                "OutOfMemoryError",
+                "No available memory for the cache blocks",
+            ][..],
+            "the accelerator's memory is full: is another server or trainer on it? Lower \
+             --gpu-memory-utilization or --max-model-len in server.command, or raise --tensor-parallel-size",
+        ),
+        (
+            &[
+                "less than desired GPU memory utilization",
+                "less than desired CPU memory utilization",
+            ],
+            "less memory is free than --gpu-memory-utilization asks for: end what holds it, or lower the share",
+        ),
+        (
+            &["Address already in use", "address already in use"],
+            "another program has the port; server.port = 0 takes a free one",
+        ),
+        (
+            &[
+                "No such file or directory",
+                "command not found",
+                "not found in PATH",
+            ],
+            "server.command must name a program that is on PATH, or by its whole path",
+        ),
+        (
+            &["is greater than the derived max_model_len", "max_model_len"],
+            "the model's context is shorter than server.max_model_len",
+        ),
+    ];
+    known
+        .into_iter()
+        .find(|(signs, _)| signs.iter().any(|sign| log.contains(sign)))
+        .map(|(_, hint)| hint)
+}
+
+/// The body of `codejury guard`: starts `command`, and ends it with its whole process group when
+/// standard input ends. Returns the exit status of the command, or 128 + the signal's number.
+///
+/// # Errors
+///
+/// The command cannot be started.
+pub fn guard(command: &[String], grace: Duration) -> Result<i32, EvalError> {
+    let [program, args @ ..] = command else {
+        return Err(EvalError::invalid("no command"));
+    };
+    let mut child = Command::new(program)
+        .args(args)
+        .stdin(Stdio::null())
+        .process_group(0)
+        .spawn()
+        .map_err(|error| EvalError::invalid(format!("cannot start {program:?}: {error}")))?;
+    let group = Pid::from_raw(child.id() as i32);
+    let (let_go, leash) = mpsc::channel();
+    thread::spawn(move || {
+        let mut input = io::stdin().lock();
+        let mut ignored = [0; 64];
+        while !matches!(input.read(&mut ignored), Ok(0) | Err(_)) {}
+        let _ = let_go.send(());
+    });
+    let status = loop {
+        match child.try_wait() {
+            Ok(None) => {}
+            Ok(Some(status)) => break Some(status),
+            Err(_) => break None,
+        }
+        if leash.recv_timeout(Duration::from_millis(100)).is_ok() {
+            let _ = kill(group, Signal::SIGTERM);
+            let deadline = Instant::now() + grace;
+            while Instant::now() < deadline && matches!(child.try_wait(), Ok(None)) {
+                thread::sleep(Duration::from_millis(50));
+            }
+            break None;
+        }
+    };
+    // Its engine and workers may outlive it.
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while killpg(group, Signal::SIGKILL) != Err(Errno::ESRCH) && Instant::now() < deadline {
+        let _ = child.try_wait();
+        thread::sleep(Duration::from_millis(20));
+    }
+    use std::os::unix::process::ExitStatusExt as _;
+    Ok(match status {
+        None => 0,
+        Some(status) => status
+            .code()
+            .or_else(|| status.signal().map(|signal| 128 + signal))
+            .unwrap_or(1),
+    })
+}
