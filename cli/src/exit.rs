@@ -22,7 +22,7 @@ pub(crate) enum ExitCode {
     BadInput = 2,
     /// The host, or this build, cannot give the isolation or backend asked for.
     HostCannot = 3,
-    /// Our own failure: too many api_errors, a full disk.
+    /// Our own failure: too many api_errors, a lost model server, a full disk.
     OurFailure = 4,
     /// Interrupted; results so far are kept.
     Interrupted = 130,
@@ -41,7 +41,7 @@ Exit codes:
   1    the program run by `run` failed, or a check did not hold
   2    bad arguments or input, or the output folder is in use
   3    this host cannot give the isolation or backend asked for
-  4    our own failure (too many api_errors, full disk)
+  4    our own failure (too many api_errors, lost server, full disk)
   130  interrupted; results so far are kept";
 
 /// An error that the command line finds itself, with what to do about it.

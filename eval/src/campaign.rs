@@ -202,8 +202,11 @@ impl Campaign {
         if let (Some(model), GeneratorKind::Vllm) = (&subject.model, self.config.generator.kind)
             && subject.step.is_some()
         {
-            let name = folder.file_name().unwrap_or_default();
-            let hold = Held::new(model, &out.join(".hold").join(name))?;
+            let name = folder.file_name().unwrap_or_default().to_string_lossy();
+            let holds = out.join(".hold");
+            remove_abandoned(&holds);
+            // Each process has its own: a second one must not take the files from under a server.
+            let hold = Held::new(model, &holds.join(format!("{name}.{}", std::process::id())))?;
             subject.model = Some(hold.path().to_owned());
             held = Some(hold);
         }
@@ -379,6 +382,23 @@ impl Campaign {
             .insert(step, look.clone())
             .is_some_and(|before| before == look);
         same && checkpoint::incomplete(&model).is_none()
+    }
+}
+
+/// Removes what processes that were killed have held.
+fn remove_abandoned(holds: &Path) {
+    let Ok(entries) = fs::read_dir(holds) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let pid = name
+            .to_string_lossy()
+            .rsplit_once('.')
+            .and_then(|(_, pid)| pid.parse::<u32>().ok());
+        if pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
     }
 }
 

@@ -311,7 +311,9 @@ impl EvalConfig {
             // Checked here too, so that the file is blamed for what the file says.
             let config = Self::of(all.clone()).map_err(|why| EvalError::config(path, why))?;
             let config = config.beside(folder);
-            all = toml::Table::try_from(&config).expect("a configuration is TOML");
+            // Fails for a folder whose name is no UTF-8.
+            all = toml::Table::try_from(&config)
+                .map_err(|error| EvalError::config(path, error.to_string()))?;
         }
         let mut table = toml::Table::new();
         for (name, value) in flags {

@@ -39,8 +39,8 @@ mod store;
 pub mod track;
 mod trainer_log;
 
-pub use completions::{Answer, CompletionRow, Completions, Generation, spellings};
 pub use campaign::{Campaign, Done, Request, Until};
+pub use completions::{Answer, CompletionRow, Completions, Generation, spellings};
 pub use config::{
     CompareConfig, DEFAULT_CONFIG, DatasetConfig, EvalConfig, GeneratorKind, Sampling, Style,
 };

@@ -3,6 +3,7 @@
 mod broken;
 mod completions;
 mod datasets;
+mod handoff;
 mod operations;
 mod parquet;
 mod results;

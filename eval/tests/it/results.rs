@@ -148,7 +148,7 @@ fn rows_that_do_not_belong_are_named() {
     let cases = [
         (
             "nonsense\n".to_owned(),
-            "line 1: no verdict row (expected ident at line 1 column 2); --fresh discards this file",
+            "line 1: no result row (expected ident at line 1 column 2); --fresh discards this file",
         ),
         (
             format!("{}\n{}\n", row("a", 0, "success"), row("x", 0, "success")),
