@@ -107,6 +107,17 @@ fn fits(
         .get_vocab(true)
         .into_iter()
         .max_by_key(|(_, id)| *id);
+    // As the file says: the loader gives an added token the next free id, whatever is written.
+    let raw = fs::read(model.join("tokenizer.json")).ok();
+    let raw: Value = raw
+        .and_then(|text| serde_json::from_slice(&text).ok())
+        .unwrap_or_default();
+    let written = raw["added_tokens"].as_array().into_iter().flatten();
+    let written = written.filter_map(|token| {
+        let id = u32::try_from(token["id"].as_u64()?).ok()?;
+        Some((token["content"].as_str()?.to_owned(), id))
+    });
+    let largest = written.chain(largest).max_by_key(|(_, id)| *id);
     if let (Some((token, id)), Some(rows)) = (&largest, embeddings)
         && *id as usize >= rows
     {
