@@ -102,10 +102,13 @@ fn suite(tests: &Fields<'_>, starter_code: &str) -> Result<Suite, FieldError> {
             output_file: None,
         });
     };
+    let mut in_texts = false;
     let mut tests = pairs
         .map(|((input_name, input), (output_name, output))| {
             if input.get().starts_with('"') {
-                // verl writes the arguments of a call as JSON texts, one a line.
+                // verl writes the arguments of a call as JSON texts, one a line, and never wraps
+                // the result.
+                in_texts = true;
                 let input: String = read(input, || input_name.clone())?;
                 let output: String = read(output, || output_name)?;
                 return call_test_of_texts(&input, &output, &input_name);
@@ -118,7 +121,9 @@ fn suite(tests: &Fields<'_>, starter_code: &str) -> Result<Suite, FieldError> {
             })
         })
         .collect::<Result<Vec<CallTest>, FieldError>>()?;
-    unwrap_expected(&mut tests, starter_code);
+    if !in_texts {
+        unwrap_expected(&mut tests, starter_code);
+    }
     Ok(Suite::Call {
         entry_point,
         setup: IMPORTS.into(),
@@ -182,9 +187,10 @@ fn solutions(row: &Fields<'_>) -> Result<Vec<String>, FieldError> {
 
 #[cfg(test)]
 mod tests {
-    use judge::{CallTest, Value};
+    use judge::{CallTest, Suite, Value};
 
-    use super::unwrap_expected;
+    use super::{suite, unwrap_expected};
+    use crate::fields::Fields;
 
     #[test]
     fn a_row_is_unwrapped_only_as_a_whole() {
@@ -208,5 +214,15 @@ mod tests {
             let unwrapped: Vec<String> = tests.iter().map(|t| t.expected.to_json()).collect();
             assert_eq!(unwrapped, result, "case: {expected:?}");
         }
+    }
+
+    #[test]
+    fn results_in_texts_are_meant_as_they_stand() {
+        let row = r#"{"fn_name": "f", "inputs": ["1", "2"], "outputs": ["[1]", "[2]"]}"#;
+        let fields = Fields::parse_at(row, "input_output".into()).expect("an object");
+        let Ok(Suite::Call { tests, .. }) = suite(&fields, "") else {
+            panic!("a suite of calls");
+        };
+        assert_eq!(tests[0].expected.to_json(), "[1]");
     }
 }
