@@ -64,7 +64,7 @@ class ServerOptions:
 
     def arguments(self) -> List[str]:
         arguments: List[str] = []
-        for flag, value in (("--workers", self.workers), ("--isolation", self.isolation), ("--python", self.python)):
+        for flag, value in (("--slots", self.workers), ("--isolation", self.isolation), ("--python", self.python)):
             if value is not None:
                 arguments += [flag, str(value)]
         return arguments + list(self.extra)

@@ -31,7 +31,7 @@ back-pressure.
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import ray
@@ -39,7 +39,7 @@ from ray.exceptions import RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ._batch import Completion, Problem
-from .errors import CodejuryError, ServerUnavailable
+from .errors import CodejuryError, RequestRejected, ServerUnavailable
 from .judge import Judge, _in_order
 from .rewards import check_reward, judge_for, problem_for, score_of, text_of
 from .verdict import Verdict
@@ -54,7 +54,7 @@ TASK_SIZE = 16
 #: Tasks under way for each CPU of a node. Two keep it busy while a result travels.
 TASKS_PER_CPU = 2
 #: How often the pool looks for nodes that have joined, in seconds.
-LOOK_FOR_NODES_S = 5.0
+LOOK_FOR_NODES_S = 2.0
 #: A task that took down so many nodes is not sent to another.
 _MAX_LOSSES = 5
 
@@ -64,9 +64,11 @@ class _NodeJudge:
     """A node's judge: owns the server that owns the node's cells."""
 
     def __init__(self, settings: Dict[str, Any]) -> None:
-        self._judge = Judge(**settings)
+        self._settings = settings
 
     def ready(self) -> bool:
+        """Starts the server. Not in the constructor: what is raised there does not travel as it is."""
+        self._judge = Judge(**self._settings)
         return True
 
     def judge(self, pairs: List[Tuple[Problem, Completion]], options: Dict[str, Any]) -> List[Dict[str, Any]]:
@@ -90,8 +92,10 @@ class _Node:
 
 @dataclass
 class _Task:
-    indices: List[int]
-    pairs: List[Tuple[Problem, Completion]]
+    indices: List[int] = field(default_factory=list)
+    #: Which submission of its problem each is, in the whole batch.
+    samples: List[int] = field(default_factory=list)
+    pairs: List[Tuple[Problem, Completion]] = field(default_factory=list)
     losses: int = 0
 
 
@@ -125,9 +129,11 @@ class JudgePool:
         self._settings = dict(settings or {})
         self._nodes: Dict[str, _Node] = {}
         #: References that say when a new node's actor is ready.
-        self._starting: Dict[Any, str] = {}
+        self._starting: Dict[Any, _Node] = {}
+        #: Nodes on which no judge can be started, and why.
+        self._unfit: Dict[str, BaseException] = {}
         self._failure: Optional[BaseException] = None
-        self._looked = 0.0
+        self._looked = float("-inf")
         self._closed = False
         self._look_for_nodes()
 
@@ -147,7 +153,7 @@ class JudgePool:
         again: List[_Task] = []
         under_way: Dict[Any, Tuple[_Task, _Node]] = {}
         exhausted = False
-        idle_since: Optional[float] = None
+        stalled_since: Optional[float] = None
         try:
             while True:
                 self._look_for_nodes()
@@ -163,17 +169,15 @@ class JudgePool:
                     node = self._roomiest()
                 if exhausted and not again and not under_way:
                     return
+                if under_way or self.nodes:
+                    stalled_since = None
+                else:
+                    stalled_since = stalled_since or time.monotonic()
+                    self._check_hope(time.monotonic() - stalled_since)
                 waiting_for = list(under_way) + list(self._starting)
-                if not self._nodes:
-                    idle_since = idle_since or time.monotonic()
-                    if time.monotonic() - idle_since > self._patience_s:
-                        raise ServerUnavailable(
-                            f"no node of the cluster can judge, for {self._patience_s:g} s: "
-                            f"{self._failure or 'none is alive with free CPUs'}"
-                        ) from self._failure
+                if not waiting_for:
                     time.sleep(0.2)
                     continue
-                idle_since = None
                 ready, _ = ray.wait(waiting_for, num_returns=1, timeout=LOOK_FOR_NODES_S)
                 for reference in ready:
                     if reference in self._starting:
@@ -183,11 +187,11 @@ class JudgePool:
                     node.under_way -= 1
                     try:
                         rows = ray.get(reference)
-                    except RayTaskError as error:
-                        # Raised by the actor's code: a bad row, a server that cannot start. Not the node's loss.
-                        raise _cause(error) from None
                     except RayError as error:
-                        self._lost(node, error)
+                        cause = _cause(error)
+                        if isinstance(cause, RequestRejected) or not isinstance(cause, (CodejuryError, RayError)):
+                            raise cause from None  # a bad row is bad on every node
+                        self._lost(node, cause)
                         task.losses += 1
                         if task.losses >= _MAX_LOSSES:
                             raise ServerUnavailable(
@@ -195,8 +199,8 @@ class JudgePool:
                             ) from error
                         again.append(task)
                         continue
-                    for index, row in zip(task.indices, rows):
-                        yield index, Verdict.from_row(row)
+                    for index, sample, row in zip(task.indices, task.samples, rows):
+                        yield index, Verdict.from_row({**row, "sample": sample})
         finally:
             for reference, (_, node) in under_way.items():
                 node.under_way -= 1
@@ -220,7 +224,9 @@ class JudgePool:
             for reference in ready:
                 self._started(reference)
             if time.monotonic() > deadline:
-                raise ServerUnavailable(f"{len(self.nodes)} of {nodes} nodes are ready after {timeout_s:g} s") from self._failure
+                raise ServerUnavailable(
+                    f"{len(self.nodes)} of {nodes} nodes are ready after {timeout_s:g} s"
+                ) from self._failure
             if not self._starting:
                 time.sleep(0.2)
 
@@ -248,14 +254,25 @@ class JudgePool:
         best = max(self._nodes.values(), key=lambda node: node.room / node.cpus, default=None)
         return best if best is not None and best.room > 0 else None
 
+    def _check_hope(self, stalled_s: float) -> None:
+        """Called while no node can judge. Raises when none will, or patience is at its end."""
+        if self._unfit and not self._starting:
+            raise next(iter(self._unfit.values()))
+        if stalled_s > self._patience_s:
+            raise ServerUnavailable(
+                f"no node of the cluster can judge, for {stalled_s:.0f} s: "
+                f"{self._failure or 'none that is wanted is alive and has CPUs'}"
+            ) from self._failure
+
     def _look_for_nodes(self) -> None:
         now = time.monotonic()
-        if self._nodes and now - self._looked < LOOK_FOR_NODES_S:
+        if now - self._looked < LOOK_FOR_NODES_S:
             return
         self._looked = now
         for found in ray.nodes():
             node_id = found["NodeID"]
-            if not found["Alive"] or node_id in self._nodes or (self._wanted is not None and node_id not in self._wanted):
+            wanted = self._wanted is None or node_id in self._wanted
+            if not found["Alive"] or not wanted or node_id in self._nodes or node_id in self._unfit:
                 continue
             total = int(found["Resources"].get("CPU", 0))
             if total < 1:
@@ -271,16 +288,20 @@ class JudgePool:
                 scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False),
             ).remote(settings)
             self._nodes[node_id] = _Node(node_id, cpus, actor)
-            self._starting[actor.ready.remote()] = node_id
+            self._starting[actor.ready.remote()] = self._nodes[node_id]
 
     def _started(self, reference: Any) -> None:
-        node = self._nodes.get(self._starting.pop(reference))
-        if node is None:
-            return
+        node = self._starting.pop(reference)
+        if self._nodes.get(node.node_id) is not node:
+            return  # lost meanwhile
         try:
             node.ready = ray.get(reference)
         except RayTaskError as error:
-            raise _cause(error) from None
+            # This node cannot judge (its kernel, its image); others may.
+            self._failure = self._unfit[node.node_id] = _cause(error)
+            _LOG.warning("codejury: node %s cannot judge: %s", node.node_id, self._failure)
+            del self._nodes[node.node_id]
+            ray.kill(node.actor)
         except RayError as error:
             self._lost(node, error)
 
@@ -288,26 +309,32 @@ class JudgePool:
         if self._nodes.get(node.node_id) is not node:
             return  # known already
         _LOG.warning("codejury: node %s is lost, its work goes to others: %s", node.node_id, str(error).split("\n")[0])
-        self._failure = error.cause if isinstance(getattr(error, "cause", None), BaseException) else error
+        self._failure = error
         del self._nodes[node.node_id]
+        ray.kill(node.actor)  # it may live on without a server; of a dead one nobody hears
         # A Ray node whose actor alone has died is still listed, and gets a new actor at the next look.
 
 
 def _tasks(pairs: Iterable[Tuple[Problem, Completion]]) -> Iterator[_Task]:
-    task = _Task([], [])
-    for index, pair in enumerate(pairs):
+    seen: Dict[Any, int] = {}
+    task = _Task()
+    for index, (problem, completion) in enumerate(pairs):
+        name = problem.get("problem_id", index) if isinstance(problem, Mapping) else index
+        seen[name] = seen.get(name, -1) + 1
         task.indices.append(index)
-        task.pairs.append(pair)
+        task.samples.append(seen[name])
+        task.pairs.append((problem, completion))
         if len(task.pairs) == TASK_SIZE:
             yield task
-            task = _Task([], [])
+            task = _Task()
     if task.pairs:
         yield task
 
 
-def _cause(error: RayTaskError) -> BaseException:
-    cause = getattr(error, "cause", None)
-    return cause if isinstance(cause, (CodejuryError, TypeError, ValueError)) else error
+def _cause(error: RayError) -> BaseException:
+    """What the actor's code raised; the error itself where Ray or the node failed."""
+    cause = getattr(error, "cause", None) if isinstance(error, RayTaskError) else None
+    return cause if isinstance(cause, BaseException) else error
 
 
 def _free_cpus(node_id: str, total: int) -> int:
