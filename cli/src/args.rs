@@ -595,6 +595,15 @@ pub(crate) struct ServeArgs {
     #[arg(long)]
     pub(crate) print_config: bool,
 
+    /// Write {"url", "pid"} to this file once requests are answered
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ready_file: Option<PathBuf>,
+
+    /// End when standard input is closed: a program that starts a server for itself holds the other
+    /// end of a pipe, and the server ends with it, however that ends
+    #[arg(long)]
+    pub(crate) until_stdin_closes: bool,
+
     /// What is logged on standard error: error, warn, info, debug, or a filter like
     /// server=debug,info
     #[arg(long, value_name = "FILTER", default_value = "info")]

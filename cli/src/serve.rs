@@ -1,9 +1,12 @@
 //! `codejury serve`: the sandbox and the judge over HTTP.
 
+use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use executor::{Sandbox, SandboxConfig};
+use serde_json::json;
 use server::{Runners, ServeConfig, Server};
 
 use crate::args::{CellsChoice, ServeArgs};
@@ -47,7 +50,7 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
         .build()
         .context("cannot start the server's threads")?;
     runtime.block_on(async {
-        let stop = stop()?;
+        let stop = stop(args.until_stdin_closes)?;
         let server = Server::bind(config, runners).await?;
         if server.is_open_to_all() {
             say(format!(
@@ -60,6 +63,9 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
             "codejury: listening on http://{}\n",
             server.address()
         ));
+        if let Some(path) = &args.ready_file {
+            announce(path, server.address())?;
+        }
         server.run(stop).await;
         anyhow::Ok(())
     })?;
@@ -86,12 +92,34 @@ impl ServeArgs {
     }
 }
 
-/// Ready at the first SIGTERM, SIGINT or SIGHUP.
-fn stop() -> anyhow::Result<impl Future<Output = ()>> {
+/// Ready at the first SIGTERM, SIGINT or SIGHUP, or at the end of standard input.
+fn stop(at_end_of_stdin: bool) -> anyhow::Result<impl Future<Output = ()>> {
     let switch = crate::interrupt::switch()?;
+    if at_end_of_stdin {
+        let switch = switch.clone();
+        let watch = move || {
+            // Whatever comes is not for us; an error means that nobody holds the other end either.
+            let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+            switch.cancel();
+        };
+        std::thread::Builder::new()
+            .name("stdin".into())
+            .spawn(watch)
+            .context("cannot start a thread")?;
+    }
     Ok(async move {
         let _ = tokio::task::spawn_blocking(move || switch.wait()).await;
     })
+}
+
+/// Says where the server listens, in a file that appears whole or not at all.
+fn announce(path: &Path, address: SocketAddr) -> anyhow::Result<()> {
+    let ready = json!({ "url": format!("http://{address}"), "pid": std::process::id() });
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(format!(".{}", std::process::id()));
+    std::fs::write(&temporary, ready.to_string())
+        .and_then(|()| std::fs::rename(&temporary, path))
+        .with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Ten thousand connections need as many descriptors; the soft limit is often 1,024.

@@ -182,15 +182,14 @@ async def _unless_silent(reading: Awaitable[_T], streams: _Streams, timeout_s: f
     timer = asyncio.get_running_loop().call_later(timeout_s, drop)
     try:
         result = await reading
+        if not silent:
+            return result
     except (OSError, asyncio.IncompleteReadError):
         if not silent:
             raise
-        result = None  # type: ignore[assignment]
     finally:
         timer.cancel()
-    if silent:
-        raise TimeoutError(f"the server was silent for {timeout_s:g} s")
-    return result
+    raise TimeoutError(f"the server was silent for {timeout_s:g} s")
 
 
 async def _opened(opening: Coroutine[Any, Any, _Streams], where: str) -> _Streams:

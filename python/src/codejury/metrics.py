@@ -223,8 +223,10 @@ class _Numbers:
     def all(self, ks: Sequence[int], wall_clock_time: Optional[float]) -> None:
         self.rate("exec_success_rate", lambda r: is_executable(r.error_type))
         self.rate("accepted_at_1", lambda r: r.accepted)
-        for kind in ("syntax_error", "runtime_error", "timeout", "wrong_answer"):
-            self.rate(f"{kind}_rate", lambda r, kind=kind: r.error_type == kind)
+        self.rate("syntax_error_rate", lambda r: r.error_type == "syntax_error")
+        self.rate("runtime_error_rate", lambda r: r.error_type == "runtime_error")
+        self.rate("timeout_rate", lambda r: r.error_type == "timeout")
+        self.rate("wrong_answer_rate", lambda r: r.error_type == "wrong_answer")
         self.rate("truncation_rate", lambda r: r.truncated)
         self.rate("no_output_rate", lambda r: r.no_output)
         self.share("api_error_rate", lambda r: not r.judged, lambda r: True)
