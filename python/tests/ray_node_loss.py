@@ -13,6 +13,13 @@ import sys
 import time
 
 
+#: A head node that hears of a lost node within seconds rather than half a minute.
+HEAD = {
+    "include_dashboard": False,
+    "_system_config": {"health_check_initial_delay_ms": 1000, "health_check_period_ms": 1000, "health_check_failure_threshold": 5},
+}
+
+
 def submissions(n):
     """Pairs of problem and source, no two programs the same, five ways to end."""
     bodies = [
@@ -37,7 +44,7 @@ def run(n, cpus=1, kill_at=0.4, say=print):
     from codejury.ray import JudgePool
 
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": cpus, "include_dashboard": False})
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": cpus, **HEAD})
     second = cluster.add_node(num_cpus=cpus)
     cluster.wait_for_nodes()
     ray.init(address=cluster.address, log_to_driver=False)

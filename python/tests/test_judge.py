@@ -192,7 +192,7 @@ def test_killed_while_it_judges(add):
 
 def test_processes_share_a_server(tmp_path, add):
     environment = {"CODEJURY_RUNTIME_DIR": str(tmp_path / "run")}
-    one, pid_one = start_child("sys.stdin.read()", ", shared=True", **environment)
+    one, pid_one = start_child("time.sleep(600)", ", shared=True", **environment)
     two, pid_two = start_child("print(judge.judge(%r, %r).accepted, flush=True); time.sleep(600)" % (add, RIGHT), ", shared=True", **environment)
     assert pid_one == pid_two
     assert two.stdout.readline() == "True\n"

@@ -14,16 +14,16 @@ from codejury import RequestRejected, ServerStartError, ServerUnavailable  # noq
 
 
 def test_a_lost_node_loses_nothing():
-    n = 300
+    n = 120
     result = ray_node_loss.run(n)
     assert result["missing"] == [] and result["twice"] == [] and result["different"] == []
     assert 0 < result["killed_after"] < n and result["nodes_left"] == 1
-    assert result["error_types"] == {"success": 60, "wrong_answer": 120, "runtime_error": 60, "syntax_error": 60}
+    assert result["error_types"] == {"success": 24, "wrong_answer": 48, "runtime_error": 24, "syntax_error": 24}
 
 
 @pytest.fixture(scope="module")
 def cluster():
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, **ray_node_loss.HEAD})
     ray.init(address=cluster.address, log_to_driver=False)
     yield cluster
     ray.shutdown()
@@ -60,8 +60,8 @@ def test_a_pool(cluster, add, judge):
 def test_a_pool_that_cannot_start_says_why(cluster):
     from codejury.ray import JudgePool
 
-    with JudgePool(cpus_per_node=1, settings={"server_args": ["--no-such-flag"]}, patience_s=5) as pool:
-        with pytest.raises((ServerStartError, ServerUnavailable), match="no-such-flag"):
+    with JudgePool(cpus_per_node=1, settings={"server_args": ["--no-such-flag"]}) as pool:
+        with pytest.raises(ServerStartError, match="no-such-flag"):
             pool.judge_batch(ray_node_loss.submissions(1))
     with JudgePool(nodes=["no such node"], patience_s=1) as pool:
         with pytest.raises(ServerUnavailable, match="no node"):

@@ -24,13 +24,12 @@ _END_OF_TURN = re.compile(r"(?:\s*(?:<\|[A-Za-z0-9_]+\|>|</s>|<end_of_turn>))+\s
 def response_of(query: str, prompt: str) -> str:
     """What the model wrote: the query (prompt and response together) without its prompt and end marks."""
     response = query
-    if prompt and query.startswith(prompt):
-        response = query[len(prompt) :]
-    elif prompt:
-        # Decoding may have put a start token in front, or normalised blanks at the seam.
-        at = query.find(prompt.strip())
+    # Decoding may have put a start token in front, or changed blanks at the prompt's ends.
+    for known in (prompt, prompt.strip()):
+        at = query.find(known) if known else -1
         if at >= 0:
-            response = query[at + len(prompt.strip()) :]
+            response = query[at + len(known) :]
+            break
     return _END_OF_TURN.sub("", response)
 
 

@@ -261,8 +261,13 @@ class JudgePool:
         if stalled_s > self._patience_s:
             raise ServerUnavailable(
                 f"no node of the cluster can judge, for {stalled_s:.0f} s: "
-                f"{self._failure or 'none that is wanted is alive and has CPUs'}"
+                f"{self._failure or self._why_none()}"
             ) from self._failure
+
+    def _why_none(self) -> str:
+        if self._starting:
+            return f"{len(self._starting)} judges have not started, perhaps because others have reserved their CPUs"
+        return "none that is wanted is alive and has CPUs"
 
     def _look_for_nodes(self) -> None:
         now = time.monotonic()

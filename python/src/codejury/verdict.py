@@ -59,7 +59,7 @@ class TestVerdict:
     error_subtype: Optional[str] = None
     #: Where a wrong output first differs: ``line``, ``column``, ``expected``, ``actual``.
     first_difference: Optional[Mapping[str, Any]] = None
-    usage: Optional[Usage] = None
+    usage: Optional[Usage] = field(default=None, compare=False)
 
     @property
     def passed(self) -> bool:
