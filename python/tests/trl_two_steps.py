@@ -3,36 +3,38 @@
     pip install trl torch tokenizers                    (any recent versions; no GPU is used)
     python tests/trl_two_steps.py
 
-The model is made here, with random weights and a tokenizer over bytes: what it writes is noise, so each
-reward is that of a program that does not work. What is shown is that the trainer calls the function with its
-arguments, gets one reward a completion (and a missing one where the sandbox failed), and trains on.
+The model is made here, with random weights. Each of its tokens is a whole program, some right and some not,
+so that what it writes is judged for good and for bad, rewards differ within a group, and weights move.
 """
 
+import collections
 import json
 import sys
 import tempfile
 
 import torch
 from datasets import Dataset
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 from trl import GRPOConfig, GRPOTrainer
 
-from codejury.trl import areward_func, make_reward_func, reward_func
+from codejury.trl import make_reward_func, reward_func
 
-PROBLEM = {"problem_id": "add", "kind": "stdio", "tests": [{"stdin": "1 2\n", "expected": "3\n"}, {"stdin": "2 2\n", "expected": "4\n"}]}
-#: A problem that any program that prints nothing solves half: so that some rewards are not 0.
-SILENT = {"problem_id": "silent", "kind": "stdio", "tests": [{"stdin": "", "expected": ""}, {"stdin": "", "expected": "1\n"}]}
+PROBLEM = {"problem_id": "three", "kind": "stdio", "tests": [{"stdin": "1 2", "expected": "3"}, {"stdin": "2 2", "expected": "4"}]}
+PROGRAMS = {
+    "print(sum(map(int,input().split())))": (1.0, 1.0),
+    "print(3)": (0.0, 0.5),
+    "print(1/0)": (0.0, 0.0),
+    "print(": (0.0, 0.0),
+}
 
 
 def tiny_tokenizer():
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    vocabulary = {token: index for index, token in enumerate(["<pad>", "<eos>", *alphabet])}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>", padding_side="left")
-    fast.chat_template = "{% for m in messages %}{{ m['content'] }}\n{% endfor %}"
+    vocabulary = {token: index for index, token in enumerate(["<pad>", "<eos>", "<unk>", *PROGRAMS])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>", unk_token="<unk>", padding_side="left")
+    fast.chat_template = "{% for m in messages %}{{ m['content'] }} {% endfor %}"
     return fast
 
 
@@ -46,28 +48,32 @@ def tiny_model(tokenizer):
 
 
 def main():
-    seen = []
+    wrong = []
+    judged = collections.Counter()
 
-    def recorded(prompts, completions, **columns):
-        """Ours, and a note of what the trainer gave it and got."""
+    def checked(prompts, completions, **columns):
+        """Ours, held against what each program deserves."""
         rewards = reward_func(prompts=prompts, completions=completions, **columns)
-        seen.append((len(completions), rewards))
+        for completion, reward in zip(completions, rewards):
+            text = completion[-1]["content"].strip()
+            judged[text or "(nothing)"] += 1
+            if reward != PROGRAMS.get(text, (0.0, 0.0))[0]:
+                wrong.append((text, reward))
         return rewards
 
-    recorded.__name__ = "codejury"
-    ratio = make_reward_func(reward="pass_ratio", name="codejury_pass_ratio")
-    rows = [{"prompt": [{"role": "user", "content": "Add two numbers."}], "problem": json.dumps(PROBLEM)},
-            {"prompt": [{"role": "user", "content": "Print nothing."}], "problem": json.dumps(SILENT)}]
+    checked.__name__ = "accepted"
+    ratio = make_reward_func(reward="pass_ratio", name="pass_ratio", asynchronous=True)
+    rows = [{"prompt": [{"role": "user", "content": "Add."}], "problem": json.dumps(PROBLEM)}] * 4
     tokenizer = tiny_tokenizer()
     model = tiny_model(tokenizer)
     before = [parameter.detach().clone() for parameter in model.parameters()]
     with tempfile.TemporaryDirectory() as folder:
         config = GRPOConfig(
-            output_dir=folder, max_steps=2, per_device_train_batch_size=4, num_generations=2, max_completion_length=16,
+            output_dir=folder, max_steps=2, per_device_train_batch_size=16, num_generations=8, max_completion_length=1,
             use_cpu=True, bf16=False, report_to=[], logging_steps=1, save_strategy="no", learning_rate=1e-2, seed=0,
         )
         trainer = GRPOTrainer(
-            model=model, reward_funcs=[recorded, ratio, areward_func], args=config, train_dataset=Dataset.from_list(rows * 4),
+            model=model, reward_funcs=[checked, ratio], args=config, train_dataset=Dataset.from_list(rows),
             processing_class=tokenizer,
         )
         trainer.train()
@@ -75,8 +81,8 @@ def main():
     moved = any(not torch.equal(a, b.detach()) for a, b in zip(before, model.parameters()))
     for step in steps:
         print(json.dumps(step))
-    print(f"{trainer.state.global_step} steps; the reward function was called {len(seen)} times: {seen}; weights {'moved' if moved else 'did not move'}")
-    held = trainer.state.global_step == 2 and len(seen) >= 2 and all(n == len(r) for n, r in seen) and len(steps) == 2
+    print(f"{trainer.state.global_step} steps, judged {dict(judged)}, wrong {wrong}; weights {'moved' if moved else 'did not move'}")
+    held = trainer.state.global_step == 2 and len(steps) == 2 and sum(judged.values()) == 32 and not wrong and moved
     print("held" if held else "NOT held")
     return 0 if held else 1
 
