@@ -101,12 +101,15 @@ class AsyncConnections:
         self._keep = keep
         self._idle: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, List[_Streams]]" = weakref.WeakKeyDictionary()
 
-    async def request(self, method: str, path: str, body: Optional[bytes] = None) -> AsyncResponse:
+    async def request(
+        self, method: str, path: str, body: Optional[bytes] = None, timeout_s: Optional[float] = None
+    ) -> AsyncResponse:
         """Sends a request, returns once the answer's head is there. Raises ``OSError`` (time-outs too)."""
+        timeout_s = self._timeout_s if timeout_s is None else timeout_s
         while True:
             streams, kept = await self._take()
             try:
-                return await self._exchange(streams, method, path, body)
+                return await self._exchange(streams, method, path, body, timeout_s)
             except (asyncio.IncompleteReadError, ConnectionError) as error:
                 _abandon(streams)
                 if not kept:
@@ -115,7 +118,9 @@ class AsyncConnections:
                 _abandon(streams)
                 raise
 
-    async def _exchange(self, streams: _Streams, method: str, path: str, body: Optional[bytes]) -> AsyncResponse:
+    async def _exchange(
+        self, streams: _Streams, method: str, path: str, body: Optional[bytes], timeout_s: float
+    ) -> AsyncResponse:
         reader, writer = streams
         host = self.endpoint.host if ":" not in self.endpoint.host else f"[{self.endpoint.host}]"
         headers = {"Host": f"{host}:{self.endpoint.port}", **self.endpoint.headers()}
@@ -125,12 +130,12 @@ class AsyncConnections:
             f"{name}: {value}\r\n" for name, value in headers.items()
         )
         writer.write(head.encode("latin-1") + b"\r\n" + (body or b""))
-        await _unless_silent(writer.drain(), streams, self._timeout_s)
+        await _unless_silent(writer.drain(), streams, timeout_s)
         while True:
-            raw = await _unless_silent(reader.readuntil(b"\r\n\r\n"), streams, self._timeout_s)
+            raw = await _unless_silent(reader.readuntil(b"\r\n\r\n"), streams, timeout_s)
             status, answer_headers = _parse_head(raw)
             if status >= 200:  # others announce the answer
-                return AsyncResponse(self, streams, status, answer_headers, self._timeout_s)
+                return AsyncResponse(self, streams, status, answer_headers, timeout_s)
 
     async def _take(self) -> Tuple[_Streams, bool]:
         idle = self._idle.get(asyncio.get_running_loop(), [])

@@ -287,7 +287,7 @@ class Judge:
         body = _run_code_body(code, language, stdin, run_timeout_s, compile_timeout_s, memory_limit_mb, files, fetch_files)
         patience = Patience(self._unreachable_s, self._busy_s, str(self.endpoint))
         for attempt in range(_SANDBOX_ATTEMPTS):
-            result = self._call("/run_code", body, patience)
+            result = self._call("/run_code", body, patience, run_timeout_s + compile_timeout_s)
             if result["status"] != "SandboxError":
                 return RunResult.from_row(result)
         raise SandboxFailed(f"the sandbox failed {_SANDBOX_ATTEMPTS} times: {result.get('message')}")
@@ -308,7 +308,7 @@ class Judge:
         body = _run_code_body(code, language, stdin, run_timeout_s, compile_timeout_s, memory_limit_mb, files, fetch_files)
         patience = Patience(self._unreachable_s, self._busy_s, str(self.endpoint))
         for attempt in range(_SANDBOX_ATTEMPTS):
-            result = await self._acall("/run_code", body, patience)
+            result = await self._acall("/run_code", body, patience, run_timeout_s + compile_timeout_s)
             if result["status"] != "SandboxError":
                 return RunResult.from_row(result)
         raise SandboxFailed(f"the sandbox failed {_SANDBOX_ATTEMPTS} times: {result.get('message')}")
@@ -492,11 +492,12 @@ class Judge:
             finally:
                 calls.end()
 
-    def _call(self, path: str, body: bytes, patience: Patience) -> Dict[str, Any]:
+    def _call(self, path: str, body: bytes, patience: Patience, work_s: float) -> Dict[str, Any]:
         self._check_open()
         while True:
             try:
-                with self._http.request("POST", path, body) as response:
+                # Unlike /v1/judge this path sends nothing until the program has ended.
+                with self._http.request("POST", path, body, self._silence_s + work_s) as response:
                     answer = response.read()
                     status, headers = response.status, response.headers
                 if status == 200:
@@ -508,12 +509,12 @@ class Judge:
                 wait = _wait_or_raise(status, headers, answer, patience, str(self._endpoint))
             time.sleep(wait)
 
-    async def _acall(self, path: str, body: bytes, patience: Patience) -> Dict[str, Any]:
+    async def _acall(self, path: str, body: bytes, patience: Patience, work_s: float) -> Dict[str, Any]:
         self._check_open()
         while True:
             try:
                 async with self._gate():
-                    response = await self._aio.request("POST", path, body)
+                    response = await self._aio.request("POST", path, body, self._silence_s + work_s)
                     try:
                         answer = await response.read()
                     finally:
