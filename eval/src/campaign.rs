@@ -137,9 +137,12 @@ impl Campaign {
             }
             (None, None, _) => None,
         };
-        if let Some(model) = &model
-            && self.config.generator.kind == GeneratorKind::Vllm
-        {
+        if self.config.generator.kind == GeneratorKind::Vllm {
+            let Some(model) = &model else {
+                return Err(EvalError::invalid("there is no model to serve").hint(
+                    "--checkpoint-dir DIR --step N, or --model PATH; --base-url asks a server that runs",
+                ));
+            };
             checkpoint::weight_files(model)?;
             if !model.join("config.json").is_file() {
                 return Err(EvalError::invalid(format!(

@@ -88,10 +88,7 @@ impl Verified {
 ///
 /// There is no such folder. What is wrong with its content is a check that failed.
 pub fn verify(model: &Path) -> Result<Verified, EvalError> {
-    if !model.is_dir() {
-        let error = std::io::Error::from(std::io::ErrorKind::NotFound);
-        return Err(EvalError::read(model)(error));
-    }
+    fs::read_dir(model).map_err(EvalError::read(model))?;
     let mut verified = Verified {
         model: model.to_owned(),
         ..Verified::default()
