@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use executor::{Sandbox, SandboxConfig};
 use serde_json::Value;
-use server::{Runners, ServeConfig, Server};
+use server::{QueueConfig, Runners, ServeConfig, Server};
 use tokio::sync::oneshot;
 
 /// A running server; ends when it is dropped.
@@ -42,7 +42,16 @@ pub(crate) fn runners() -> Runners {
 /// The server with default settings that most tests share.
 pub(crate) fn shared() -> &'static Running {
     static SHARED: OnceLock<Running> = OnceLock::new();
-    SHARED.get_or_init(|| start(ServeConfig::default()))
+    SHARED.get_or_init(|| {
+        // Many tests share two slots, on a machine that may be busy: here nobody is sent away.
+        start(ServeConfig {
+            queue: QueueConfig {
+                wait_s: 600.0,
+                ..QueueConfig::default()
+            },
+            ..ServeConfig::default()
+        })
+    })
 }
 
 /// A server of one's own, on a port of its own.
