@@ -1,5 +1,6 @@
 """The sample of answers: what is kept, that it is always the same, and how it is written."""
 
+import hashlib
 import json
 import random
 
@@ -63,6 +64,14 @@ def test_order_does_not_change_the_sample(tmp_path):
     assert samples[0] == samples[1] == samples[2]
 
 
+def test_the_order_is_that_of_the_commands_hash(tmp_path):
+    logger = QALogger(tmp_path, sample_size=9, min_per_error_type=1)
+    fill(logger, {"success": 9, "api_error": 3})
+    ids = [entry.problem_id for entry in logger.sample("codecontests_valid")]
+    assert sorted(ids, key=lambda i: hashlib.sha256(f"codejury:qa:{i}".encode()).hexdigest()) == ids
+    assert len(ids) == 9 and not any("api_error" in i for i in ids)
+
+
 def test_files(tmp_path):
     logger = QALogger(tmp_path / "qa_logs", extra={"step": 500, "checkpoint": "global_step_500", "model": "m"})
     fill(logger, {"success": 3, "timeout": 1}, "humaneval")
@@ -76,7 +85,7 @@ def test_files(tmp_path):
     assert (one.gen_time, one.gen_tokens, one.judge_time) == (1.5, 20, 0.5)
     assert one.extra == {"step": 500, "checkpoint": "global_step_500", "model": "m", "finish_reason": "stop", "sampled_as": "timeout"}
     line = (tmp_path / "qa_logs" / "humaneval_qa.jsonl").read_text().splitlines()[0]
-    assert list(json.loads(line)) == ["dataset", "problem_id", "prompt", "response", "accepted", "pass_ratio", "error_type",
+    assert list(json.loads(line)) == ["schema", "dataset", "problem_id", "prompt", "response", "accepted", "pass_ratio", "error_type",
                                       "judge_time", "gen_time", "gen_tokens", "extra"]
     summary = json.loads((tmp_path / "qa_logs" / "qa_summary.json").read_text())
     assert summary["total_logged"] == {"humaneval": 5} and summary["sampled"] == {"humaneval": 5}

@@ -9,8 +9,9 @@
            gen_metadata={"gen_time": 1.2, "completion_tokens": 350, "finish_reason": "stop"})
     qa.save()
 
-The sample is a function of the problem ids alone, not of chance or order: the same problems are kept for
-each checkpoint as far as their error types allow, so that answers can be compared side by side.
+The sample is a function of the problem ids alone, not of chance or order, and the one that ``codejury eval``
+takes: the same problems are kept for each checkpoint as far as their error types allow, so that answers can
+be compared side by side. What failed for reasons of ours is left out.
 """
 
 import hashlib
@@ -18,7 +19,7 @@ import json
 import os
 import tempfile
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, Optional, Union
 
@@ -28,6 +29,8 @@ from .verdict import ERROR_TYPES
 
 __all__ = ["QALogEntry", "QALogger", "load_qa_logs"]
 
+#: The version of a line.
+SCHEMA = "codejury.qa/1"
 #: Error types that get a share of their own; what we failed to judge says nothing of the model.
 _TYPES = tuple(kind for kind in ERROR_TYPES if kind != "api_error")
 
@@ -112,22 +115,23 @@ class QALogger:
         table = QA_SAMPLING.get(dataset, {"sample_size": 50, "min_per_error_type": 5})
         size = table["sample_size"] if self.sample_size is None else self.sample_size
         share = table["min_per_error_type"] if self.min_per_error_type is None else self.min_per_error_type
-        # One answer a problem; of several samples the first logged.
-        first = {entry.problem_id: entry for entry in reversed(self._entries.get(dataset, []))}
-        waiting = sorted(first.values(), key=lambda entry: (_hash(entry.problem_id), entry.problem_id))
-        chosen: List[QALogEntry] = []
-
-        def keep(entries: List[QALogEntry], most: int, why: str) -> None:
-            for entry in entries[: max(0, min(most, size - len(chosen)))]:
-                waiting.remove(entry)
-                chosen.append(
-                    QALogEntry(**{**entry.__dict__, "extra": {**entry.extra, "sampled_as": why}})
-                )
-
-        for kind in _TYPES:
-            keep([entry for entry in waiting if entry.error_type == kind], share, kind)
-        keep(list(waiting), size, "random")
-        return chosen
+        numbers: Counter[str] = Counter()
+        order = []
+        for place, entry in enumerate(self._entries.get(dataset, [])):
+            order.append((_hash(entry.problem_id), numbers[entry.problem_id], place, entry))
+            numbers[entry.problem_id] += 1
+        order.sort(key=lambda ranked: ranked[:3])
+        ranked = [entry for *_, entry in order if entry.error_type in _TYPES]
+        why: Dict[int, str] = {}
+        counts: Counter[str] = Counter()
+        for rank, entry in enumerate(ranked):
+            if counts[entry.error_type] < share and len(why) < size:
+                counts[entry.error_type] += 1
+                why[rank] = entry.error_type
+        for rank in range(len(ranked)):
+            if len(why) < size:
+                why.setdefault(rank, "random")
+        return [replace(ranked[rank], extra={**ranked[rank].extra, "sampled_as": why[rank]}) for rank in sorted(why)]
 
     def save(self) -> None:
         """Writes ``<dataset>_qa.jsonl`` for each dataset, and ``qa_summary.json``; each all or nothing."""
@@ -136,7 +140,8 @@ class QALogger:
         for dataset in self._entries:
             kept = self.sample(dataset)
             sampled[dataset] = len(kept)
-            lines = "".join(json.dumps(asdict(entry), ensure_ascii=False) + "\n" for entry in kept)
+            rows = ({"schema": SCHEMA, **asdict(entry)} for entry in kept)
+            lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
             _write(self.output_dir / f"{dataset}_qa.jsonl", lines)
         statistics = self.get_statistics()
         summary = {
@@ -165,8 +170,9 @@ def load_qa_logs(file_path: Union[str, "os.PathLike[str]"]) -> List[QALogEntry]:
     return [QALogEntry(**{key: value for key, value in row.items() if key in names}) for row in rows]
 
 
-def _hash(problem_id: str) -> bytes:
-    return hashlib.sha256(problem_id.encode("utf-8", "surrogatepass")).digest()
+def _hash(problem_id: str) -> str:
+    """The rank of a problem, the same as `codejury eval` gives it."""
+    return hashlib.sha256(f"codejury:qa:{problem_id}".encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _write(path: Path, text: str) -> None:
