@@ -11,6 +11,7 @@
 """
 
 import asyncio
+import contextlib
 import http.client
 import json
 import os
@@ -49,8 +50,11 @@ __all__ = ["Judge", "default_judge"]
 #: Requests of one batch under way at once. The server spreads each over all its cells; more than one
 #: only keeps it busy while the end of another is still running.
 _CHUNKS_AT_ONCE = 4
-#: Async requests under way at once, per event loop.
-_REQUESTS_AT_ONCE = 128
+#: Calls of `/v1/judge` under way at once. A server takes 16 by default and answers 429 beyond; waiting here
+#: for a call to end is much quicker than coming again.
+_CALLS_AT_ONCE = 12
+#: How long a thread waits for that. Then it asks all the same: the calls in its way may be waiting for it.
+_CALL_WAIT_S = 5.0
 #: How often `/run_code` is repeated after the sandbox failed.
 _SANDBOX_ATTEMPTS = 3
 
@@ -121,7 +125,9 @@ class Judge:
         self._lock = threading.RLock()
         self._closed = False
         self._server: Union[PrivateServer, SharedServer, None] = None
+        self._calls_at_once = threading.BoundedSemaphore(_CALLS_AT_ONCE)
         self._gates: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore]" = weakref.WeakKeyDictionary()
+        _judges.add(self)
         if url is not None:
             self._connect(Endpoint.parse(url, token_from(token) or _token_of_environment()))
         else:
@@ -395,7 +401,7 @@ class Judge:
     def _judge_chunk(self, chunk: Chunk, patience: Patience, calls: "_Calls") -> Iterator[Tuple[int, Verdict]]:
         while True:
             try:
-                with calls.track(self._http.request("POST", "/v1/judge", chunk.body())) as response:
+                with self._turn(), calls.track(self._http.request("POST", "/v1/judge", chunk.body())) as response:
                     if response.status == 200:
                         for line in response.lines():
                             result = chunk.take(line)
@@ -513,12 +519,11 @@ class Judge:
         self._check_open()
         while True:
             try:
-                async with self._gate():
-                    response = await self._aio.request("POST", path, body, self._silence_s + work_s)
-                    try:
-                        answer = await response.read()
-                    finally:
-                        await response.close()
+                response = await self._aio.request("POST", path, body, self._silence_s + work_s)
+                try:
+                    answer = await response.read()
+                finally:
+                    await response.close()
                 if response.status == 200:
                     return _object(answer)
             except OSError as error:
@@ -532,8 +537,18 @@ class Judge:
         loop = asyncio.get_running_loop()
         gate = self._gates.get(loop)
         if gate is None:
-            gate = self._gates[loop] = asyncio.Semaphore(_REQUESTS_AT_ONCE)
+            gate = self._gates[loop] = asyncio.Semaphore(_CALLS_AT_ONCE)
         return gate
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        gate = self._calls_at_once
+        taken = gate.acquire(timeout=_CALL_WAIT_S)
+        try:
+            yield
+        finally:
+            if taken:
+                gate.release()
 
 
 _default: Optional[Judge] = None
@@ -554,14 +569,19 @@ def default_judge() -> Judge:
         return _default
 
 
-def _fresh_lock_after_fork() -> None:
+_judges: "weakref.WeakSet[Judge]" = weakref.WeakSet()
+
+
+def _fresh_locks_after_fork() -> None:
+    """What other threads of the parent held when it forked, nobody would ever give back in the child."""
     global _default_lock
     _default_lock = threading.Lock()
-    if _default is not None:
-        _default._lock = threading.RLock()
+    for judge in list(_judges):
+        judge._lock = threading.RLock()
+        judge._calls_at_once = threading.BoundedSemaphore(_CALLS_AT_ONCE)
 
 
-os.register_at_fork(after_in_child=_fresh_lock_after_fork)
+os.register_at_fork(after_in_child=_fresh_locks_after_fork)
 
 
 class _Ended(Exception):
