@@ -112,10 +112,21 @@ fn a_judgement_ends_in_a_table_and_a_folder() {
 }
 
 #[test]
-fn the_bundled_suite_judges_as_its_sheets_say() {
+fn the_bundled_suite_judges_as_its_sheets_say_whatever_the_number_of_workers() {
     let folder = Folder::new();
-    let ended = folder.run("judge");
+    // Both at once: each is the other's load.
+    let other = folder
+        .command(["judge", "--workers", "3", "--out", "other"])
+        .spawn()
+        .expect("the command starts");
+    let ended = folder.run("judge --workers 1");
     assert_eq!(ended.code, 0, "{}", ended.stderr);
+    let other = support::end_of(other);
+    assert_eq!(other.code, 0, "{}", other.stderr);
+    assert_eq!(
+        lasting(&folder.join("codejury-out/starter/verdicts/starter.jsonl")),
+        lasting(&folder.join("other/verdicts/starter.jsonl")),
+    );
     let expected = Path::new(env!("CARGO_MANIFEST_DIR")).join("../data/starter/expected.jsonl");
     let verdicts = rows(&folder.join("codejury-out/starter/verdicts/starter.jsonl"));
     let expected = rows(&expected);
@@ -125,6 +136,21 @@ fn the_bundled_suite_judges_as_its_sheets_say() {
             assert_eq!(&verdict[field], value, "{field} of {verdict}");
         }
     }
+}
+
+/// The rows of a verdict file without what is measured, byte for byte.
+fn lasting(path: &Path) -> Vec<String> {
+    let lasting = |mut row: Value| {
+        let object = row.as_object_mut().expect("an object");
+        for field in ["usage", "judge_time", "path", "cached", "near_limit"] {
+            object.remove(field).expect("a field of every row");
+        }
+        for test in object["tests"].as_array_mut().expect("a list") {
+            test.as_object_mut().expect("an object").remove("usage");
+        }
+        row.to_string()
+    };
+    rows(path).into_iter().map(lasting).collect()
 }
 
 #[test]
