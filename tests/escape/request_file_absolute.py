@@ -1,5 +1,5 @@
 # row:    E1
 # expect: InvalidRequest
-# files:  /tmp/codejury-hostile-mark=hello
-# why:    an absolute path is no place in the working directory
+# files:  /etc/codejury-hostile-mark=hello
+# why:    an absolute path outside the run's own folders is no place for a file
 print("never run")
