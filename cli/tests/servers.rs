@@ -721,3 +721,62 @@ fn completions_whole(folder: &Folder) -> Vec<Value> {
     let rows = whole.lines().map(serde_json::from_str);
     rows.collect::<Result<_, _>>().expect("rows")
 }
+
+/// The pipeline's own command against the real vLLM, on Tier 1 data; takes minutes.
+///
+/// `CODEJURY_VLLM` is the `vllm` program, `CODEJURY_MODEL` a Hugging Face folder it can load. Run with
+/// `cargo test -p cli --test servers -- --ignored against_the_real_server`.
+#[test]
+#[ignore = "needs a real vLLM; says how"]
+fn against_the_real_server() {
+    let vllm = std::env::var("CODEJURY_VLLM").expect("CODEJURY_VLLM names the vllm program");
+    let model = std::env::var("CODEJURY_MODEL").expect("CODEJURY_MODEL names a model folder");
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/datasets");
+    let folder = Folder::new();
+    let checkpoint = folder.join("phase_1_ SFT – größer/global_step_500");
+    fs::create_dir_all(&checkpoint).expect("made");
+    std::os::unix::fs::symlink(model, checkpoint.join("huggingface")).expect("linked");
+    folder.file(
+        "eval.toml",
+        format!(
+            "[server]\ncommand = [{vllm:?}, \"serve\", \"{{model}}\", \"--served-model-name\", \"{{name}}\", \
+             \"--host\", \"127.0.0.1\", \"--port\", \"{{port}}\", \"--dtype\", \"bfloat16\", \
+             \"--max-model-len\", \"{{max_model_len}}\", \"--gpu-memory-utilization\", \"0.85\", \
+             \"--tensor-parallel-size\", \"1\", \"--generation-config\", \"vllm\", \"--enforce-eager\"]\n\
+             [server.env]\nVLLM_CPU_KVCACHE_SPACE = \"1\"\n[sampling]\nmax_new_tokens = 64\n\
+             [datasets.codecontests_valid]\nfiles = [{:?}]\nselect = \"hash:117\"\n\
+             [datasets.mbpp_reg]\nfiles = [{:?}]\n",
+            data.join("codecontests/codecontests_python3.jsonl.gz"),
+            data.join("mbpp/mbpp.jsonl"),
+        ),
+    );
+    let run = folder.join("phase_1_ SFT – größer");
+    let line = [
+        "eval",
+        "--config",
+        "eval.toml",
+        "--step",
+        "500",
+        "--checkpoint-dir",
+    ];
+    let mut command = folder.command(line);
+    let ended = end_of(command.arg(run).spawn().expect("starts"));
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    let out = folder.join("outputs/eval_step_500");
+    for (dataset, count) in [("codecontests_valid", 117), ("mbpp_reg", 200)] {
+        let texts = rows(&out.join(format!("completions/{dataset}.jsonl")));
+        assert_eq!(texts.len(), count);
+        for row in &texts {
+            assert!(row["completion"].is_string(), "{row}");
+            assert!(row["gen_tokens"].as_u64().expect("counted") <= 64);
+            assert!(row["system_fingerprint"].is_string());
+        }
+        assert_eq!(
+            rows(&out.join(format!("verdicts/{dataset}.jsonl"))).len(),
+            count
+        );
+        assert!(out.join(format!("qa_logs/{dataset}_qa.jsonl")).exists());
+    }
+    assert!(folder.join("outputs/best_checkpoint.json").exists());
+    assert_eq!(left(&folder), [0; 0]);
+}

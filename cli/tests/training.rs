@@ -4,7 +4,7 @@
 mod support;
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -309,6 +309,75 @@ fn six_checkpoints_are_watched_chosen_from_and_compared() {
     assert_eq!(exported.code, 0, "{}", exported.stderr);
     let manifest = folder.run("dataset manifest humaneval.jsonl --to manifests --exclude-list");
     assert_eq!(manifest.code, 0, "{}", manifest.stderr);
+    every_file_follows_its_schema(&folder);
+}
+
+/// Validates every document and row below the folder against the schema of its kind.
+fn every_file_follows_its_schema(folder: &Folder) {
+    let schemas = Path::new(env!("CARGO_MANIFEST_DIR")).join("../eval/schemas");
+    let validator = |name: &str| {
+        let text = fs::read_to_string(schemas.join(format!("{name}.schema.json"))).expect(name);
+        let schema: Value = serde_json::from_str(&text).expect("JSON");
+        jsonschema::validator_for(&schema).expect("a schema")
+    };
+    let mut checked: std::collections::BTreeMap<&str, usize> = std::collections::BTreeMap::new();
+    let mut files: Vec<PathBuf> = vec![folder.join("comparison.json")];
+    let mut folders = vec![folder.join("outputs"), folder.join("manifests")];
+    while let Some(next) = folders.pop() {
+        for entry in fs::read_dir(next).expect("a folder").flatten() {
+            match entry.path() {
+                path if path.is_dir() => folders.push(path),
+                path => files.push(path),
+            }
+        }
+    }
+    for path in files {
+        let name = path
+            .file_name()
+            .expect("a name")
+            .to_string_lossy()
+            .into_owned();
+        let parent = path
+            .parent()
+            .and_then(Path::file_name)
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let kind = match (parent.as_str(), name.as_str()) {
+            (_, "run.json") => "run",
+            (_, "summary.json") => "summary",
+            (_, "metrics.json") => "metrics",
+            (_, "metrics.jsonl") => "metrics_line",
+            (_, "best_checkpoint.json") => "best_checkpoint",
+            (_, "comparison.json") => "comparison",
+            (_, "qa_summary.json") => "qa_summary",
+            ("qa_logs", _) => "qa",
+            ("prompts", _) => "prompt",
+            ("completions", _) => "completion",
+            ("verdicts", _) => "verdict",
+            ("manifests", name) if name.ends_with(".meta.json") => "manifest_meta",
+            ("manifests", name) if name.ends_with(".jsonl") => "manifest",
+            _ => continue,
+        };
+        let validator = validator(kind);
+        let text = fs::read_to_string(&path).expect("text");
+        let documents: Vec<&str> = match name.ends_with(".jsonl") {
+            true => text.lines().collect(),
+            false => vec![&text],
+        };
+        for document in documents {
+            let document: Value = serde_json::from_str(document).expect("JSON");
+            if let Err(error) = validator.validate(&document) {
+                panic!(
+                    "{} as {kind}: {error} at {}",
+                    path.display(),
+                    error.instance_path()
+                );
+            }
+            *checked.entry(kind).or_default() += 1;
+        }
+    }
+    assert_eq!(checked.len(), 13, "{checked:?}");
 }
 
 #[test]
