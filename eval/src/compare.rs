@@ -100,6 +100,19 @@ pub struct ErrorRow {
     pub significant: bool,
 }
 
+impl ErrorRow {
+    /// The row in words: noise, against the expected direction, or along it, and how far.
+    fn reading(&self) -> &'static str {
+        match (self.change_percent, self.expected_percent) {
+            _ if !self.significant => "inside noise",
+            _ if !self.as_expected => "against expectation",
+            (Some(change), Some([low, _])) if change < low => "more than expected",
+            (Some(change), Some([_, high])) if change > high => "less than expected",
+            _ => "as expected",
+        }
+    }
+}
+
 /// Problems that changed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Flips {
@@ -655,11 +668,7 @@ impl Comparison {
                 ),
                 format!("+{} −{}", pair.up, pair.down),
                 p_text(pair.p),
-                match (row.as_expected, row.significant) {
-                    (_, false) => "inside noise".into(),
-                    (true, true) => "as expected".into(),
-                    (false, true) => "against expectation".into(),
-                },
+                row.reading().to_owned(),
             ]
         });
         let dataset = self.errors.first().map_or("", |row| row.dataset.as_str());
