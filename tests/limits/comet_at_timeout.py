@@ -7,7 +7,11 @@ import os
 import time
 
 for _ in range(10):
-    if os.fork() == 0:
+    try:
+        child = os.fork()
+    except OSError:
+        continue  # As there.
+    if child == 0:
         os.setsid()
         while True:
             try:
