@@ -283,7 +283,6 @@ fn zygote(plan: &CellPlan) -> Zygote {
         program: plan.python.clone(),
         argv: vec![plan.python.clone().into(), MAIN_FILE.into()],
         env: environment((WORK_DIR.into(), "/tmp".into()), &[]),
-        imports: Vec::new(),
     }
 }
 

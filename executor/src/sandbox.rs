@@ -476,7 +476,9 @@ fn can_be_warm(request: &RunRequest) -> bool {
     let tail = &source[source.len().saturating_sub(66_000)..];
     let archive = tail.windows(4).any(|bytes| bytes == b"PK\x05\x06");
     let compiled = source.len() >= 4 && source[2..4] == *b"\r\n" && source[1] < 0x20;
-    as_started && !archive && !compiled && request.network == Network::None
+    // A zygote has the limit on files already when it writes the program; exec comes after.
+    let fits = source.len() as u64 <= request.limits.file_size_bytes;
+    as_started && !archive && !compiled && fits && request.network == Network::None
 }
 
 /// Why an attempt gave no report.

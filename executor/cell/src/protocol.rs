@@ -95,8 +95,6 @@ pub struct Zygote {
     pub argv: Vec<OsString>,
     /// Its environment, that of a run.
     pub env: Vec<OsString>,
-    /// What it imports before it forks, in this order.
-    pub imports: Vec<OsString>,
 }
 
 /// Host ids of a cell whose creator may map more than its own.
@@ -434,7 +432,7 @@ wire_structs! {
         loopback, cgroups, oom_notice, memory_cgroup, landlock_abi, tasks, open_files,
         file_size_bytes, filters_once, filters_run, zygote,
     }
-    Zygote { program, argv, env, imports }
+    Zygote { program, argv, env }
     SetupFailure { step, errno }
     RunHeader {
         run, wall_ns, cpu_ns, address_space_bytes, memory_bytes, payload_bytes, script, collect,

@@ -7,7 +7,7 @@
 //!    | builds the root               |                                      |
 //!    | exec python main.py --------->| Python starts, as for any program    |
 //!    |   (this library preloaded)    | opens main.py: our fopen             |
-//!    |                               | imports, huge pages, lock-down       |
+//!    |                               | huge pages, lock-down                |
 //!    |                               | serve.rs: Run{limits} -> fork ------>| run.rs: lock-down of its own,
 //!    |                               |                                      | then what python does with main.py
 //! ```
@@ -186,8 +186,7 @@ fn live(control: &std::os::fd::OwnedFd, path: &CStr) -> Step<Infallible> {
     }
     let setup = step("reading the setup", read_setup())?;
     let python = python::Python::find(path)?;
-    let imports = setup.zygote.as_ref().map_or(&[][..], |z| &z.imports);
-    python.prepare(imports)?;
+    python.prepare()?;
     text::use_huge_pages();
     step("setting limits", child::set_cell_limits(&setup))?;
     step("setting limits", set_stack())?;

@@ -2,7 +2,7 @@
 # the interpreter afterwards is what a cold one has when it opens its program, and nothing else that
 # a program could see.
 #
-# In: path, imports, finish (called last at exit). Out: objects, freeze_count, unfreeze, frozen,
+# In: path, finish (called last at exit). Out: objects, freeze_count, unfreeze, frozen,
 # streams, suspended, weak, stdout, stderr, exit_keeps_error.
 import sys
 

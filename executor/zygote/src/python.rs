@@ -1,7 +1,6 @@
 //! The interpreter that this library is loaded into: its functions by name, and its preparation.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_long, c_void};
-use std::os::unix::ffi::OsStrExt;
 use std::ptr;
 
 use crate::ending;
@@ -55,8 +54,6 @@ api! {
     PyDict_GetItemString: fn(Reference, *const c_char) -> Reference;
     PyDict_SetItemString: fn(Reference, *const c_char, Reference) -> c_int;
     PyDict_DelItemString: fn(Reference, *const c_char) -> c_int;
-    PyList_New: fn(isize) -> Reference;
-    PyList_Append: fn(Reference, Reference) -> c_int;
     PyList_Size: fn(Reference) -> isize;
     PyList_GetItem: fn(Reference, isize) -> Reference;
     PyTuple_Size: fn(Reference) -> isize;
@@ -192,18 +189,12 @@ impl Python {
     }
 
     /// Runs `prepare.py`.
-    pub(crate) fn prepare(&self, imports: &[std::ffi::OsString]) -> Step<()> {
+    pub(crate) fn prepare(&self) -> Step<()> {
         let api = &self.api;
         let source = CString::new(include_str!("prepare.py")).unwrap_or_default();
         // SAFETY: the GIL is held; every reference comes from the call that the API says makes it,
         // and the namespace outlives the process.
         let done = unsafe {
-            let names = (api.PyList_New)(0);
-            for name in imports {
-                let name = CString::new(name.as_bytes()).unwrap_or_default();
-                let name = (api.PyUnicode_DecodeFSDefault)(name.as_ptr());
-                (api.PyList_Append)(names, name);
-            }
             let set = |name: &CStr, value| {
                 (api.PyDict_SetItemString)(self.prepared, name.as_ptr(), value)
             };
@@ -212,7 +203,6 @@ impl Python {
                 (api.PyCFunction_NewEx)(&raw const FINISH.0, ptr::null_mut(), ptr::null_mut());
             set(c"__builtins__", (api.PyEval_GetBuiltins)());
             set(c"path", path);
-            set(c"imports", names);
             set(c"finish", finish);
             (api.PyRun_StringFlags)(
                 source.as_ptr(),
