@@ -4,7 +4,7 @@ use crate::Captured;
 
 /// Keeps the head of a stream, and if asked its tail, and counts all of it.
 #[derive(Debug)]
-pub(crate) struct Capture {
+pub struct Capture {
     head: Vec<u8>,
     head_cap: usize,
     /// A ring of the last bytes; `next` is where the following byte goes.
@@ -16,12 +16,12 @@ pub(crate) struct Capture {
 
 impl Capture {
     /// Keeps the first `cap` bytes.
-    pub(crate) fn head(cap: u64) -> Self {
+    pub fn head(cap: u64) -> Self {
         Self::new(usize::try_from(cap).unwrap_or(usize::MAX), 0)
     }
 
     /// Keeps the first and the last half of `cap` bytes.
-    pub(crate) fn head_and_tail(cap: u64) -> Self {
+    pub fn head_and_tail(cap: u64) -> Self {
         let half = usize::try_from(cap / 2).unwrap_or(usize::MAX);
         Self::new(half, half)
     }
@@ -38,11 +38,12 @@ impl Capture {
     }
 
     /// Bytes written so far.
-    pub(crate) fn total(&self) -> u64 {
+    pub fn total(&self) -> u64 {
         self.total
     }
 
-    pub(crate) fn push(&mut self, bytes: &[u8]) {
+    /// Takes the stream's next bytes.
+    pub fn push(&mut self, bytes: &[u8]) {
         self.total += bytes.len() as u64;
         let room = self.head_cap - self.head.len();
         let (head, mut rest) = bytes.split_at(room.min(bytes.len()));
@@ -63,7 +64,8 @@ impl Capture {
         }
     }
 
-    pub(crate) fn finish(mut self) -> Captured {
+    /// What is kept.
+    pub fn finish(mut self) -> Captured {
         self.tail.rotate_left(self.next);
         self.head.append(&mut self.tail);
         Captured {

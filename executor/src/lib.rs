@@ -22,6 +22,14 @@ mod seccomp;
 mod slots;
 mod validate;
 
+/// What a backend beside the native one shares with it, so that both mean the same.
+pub mod backend {
+    pub use crate::capture::Capture;
+    pub use crate::outcome::{Evidence, classify};
+    pub use crate::slots::{Slot, Slots};
+    pub use crate::validate::validate;
+}
+
 pub use doctor::{Check, Status, doctor};
 pub use error::SandboxError;
 pub use interpreter::Interpreter;

@@ -44,30 +44,30 @@ pub enum Outcome {
 
 /// Everything known about how a run ended, before anybody decides what it was.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Evidence {
+pub struct Evidence {
     /// The main process's wait status.
-    pub(crate) status: i32,
+    pub status: i32,
     /// Pid 1 ended the run at its wall limit, or we did because pid 1 no longer answered.
-    pub(crate) wall_limit: bool,
+    pub wall_limit: bool,
     /// Pid 1 ended the run at its CPU limit.
-    pub(crate) cpu_limit: bool,
+    pub cpu_limit: bool,
     /// The memory watcher ended the run, or the kernel killed in its cgroup.
-    pub(crate) memory_limit: bool,
+    pub memory_limit: bool,
     /// Standard output went over its cap.
-    pub(crate) output_limit: bool,
+    pub output_limit: bool,
     /// CPU time of the whole run.
-    pub(crate) cpu_time: Duration,
+    pub cpu_time: Duration,
     /// How long its main thread waited for a processor; read at the wall limit, else zero.
-    pub(crate) run_delay: Duration,
+    pub run_delay: Duration,
     /// What the run was allowed.
-    pub(crate) cpu_time_limit: Duration,
+    pub cpu_time_limit: Duration,
 }
 
 /// Turns evidence into an outcome; no other place does.
 ///
 /// A limit's own flag comes before the signal it ended with: a `SIGKILL` nobody owns up to is the
 /// program's own.
-pub(crate) fn classify(evidence: &Evidence) -> Outcome {
+pub fn classify(evidence: &Evidence) -> Outcome {
     let limit = |limit| Outcome::LimitExceeded { limit };
     let signal = libc::WIFSIGNALED(evidence.status).then(|| libc::WTERMSIG(evidence.status));
     let cpu_spent = evidence.cpu_time >= evidence.cpu_time_limit;

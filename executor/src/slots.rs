@@ -4,16 +4,19 @@ use std::sync::{Condvar, Mutex, PoisonError};
 
 /// How many runs may go on at once.
 #[derive(Debug)]
-pub(crate) struct Slots {
+pub struct Slots {
     pub(crate) count: usize,
     free: Mutex<usize>,
     freed: Condvar,
 }
 
-pub(crate) struct Slot<'a>(&'a Slots);
+/// A place taken; given back when dropped.
+#[derive(Debug)]
+pub struct Slot<'a>(&'a Slots);
 
 impl Slots {
-    pub(crate) fn new(count: usize) -> Self {
+    /// `count` places.
+    pub fn new(count: usize) -> Self {
         Self {
             count,
             free: Mutex::new(count),
@@ -21,7 +24,8 @@ impl Slots {
         }
     }
 
-    pub(crate) fn take(&self) -> Slot<'_> {
+    /// Takes a place, and waits for one if none is free.
+    pub fn take(&self) -> Slot<'_> {
         let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
         let mut free = self
             .freed

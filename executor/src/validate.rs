@@ -7,8 +7,12 @@ use ::cell::protocol::MAIN_FILE;
 
 use crate::{Isolation, Program, RunRequest, SandboxError, cells};
 
-/// Checks a request.
-pub(crate) fn validate(request: &RunRequest, isolation: Isolation) -> Result<(), SandboxError> {
+/// Checks a request that is to run under `isolation`.
+///
+/// # Errors
+///
+/// [`SandboxError::InvalidRequest`] names what is wrong.
+pub fn validate(request: &RunRequest, isolation: Isolation) -> Result<(), SandboxError> {
     let invalid = |text: String| Err(SandboxError::InvalidRequest(text));
     let limits = &request.limits;
     let zero = [

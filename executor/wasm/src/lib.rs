@@ -4,3 +4,4 @@
 //! limits that mean the same on every machine.
 
 pub mod engine;
+pub mod wasi;
