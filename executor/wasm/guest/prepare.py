@@ -1,0 +1,95 @@
+# Runs once, inside the interpreter whose memory becomes the snapshot (see reactor.c).
+#
+# Imports what programs import, then hides it: a program finds `sys.modules`, and which submodules
+# are attributes of their packages, as a fresh interpreter has them. Importing a hidden module puts
+# it, and all that its import has once brought along, where a real import would (import.c, patched).
+
+import builtins
+import sys
+
+NAMES = """
+array ast asyncio atexit base64 bisect builtins calendar cmath collections collections.abc colorsys
+concurrent.futures concurrent.futures.thread configparser contextlib contextvars copy copyreg csv dataclasses datetime decimal difflib
+dis doctest email.message encodings.ascii encodings.latin_1 encodings.idna enum errno fnmatch fractions functools gc
+getpass gettext glob graphlib hashlib heapq hmac html html.parser http importlib importlib.util inspect io
+ipaddress itertools json keyword linecache locale logging marshal math numbers operator os
+pathlib pickle platform pprint queue random re reprlib secrets select selectors shlex shutil signal
+socket stat statistics string string struct subprocess sys tempfile textwrap threading time timeit tokenize
+traceback types typing unicodedata unittest unittest.mock urllib.parse uuid warnings weakref xml.etree.ElementTree
+zipfile zlib zoneinfo sched argparse pdb cProfile copy numbers ctypes_absent
+""".split()
+
+real_import = builtins.__import__
+asked = {}  # module -> names that its import statements asked for
+brought = {}  # module -> names that were in sys.modules after its first import and not before
+
+
+def absolute(name, module_globals, level):
+    if level == 0:
+        return name
+    package = module_globals["__package__"].rsplit(".", level - 1)[0]
+    return f"{package}.{name}" if name else package
+
+
+def recording_import(name, module_globals=None, module_locals=None, fromlist=(), level=0):
+    full = absolute(name, module_globals, level)
+    before = None if full in sys.modules else set(sys.modules)
+    result = real_import(name, module_globals, module_locals, fromlist, level)
+    if before is not None:
+        brought.setdefault(full, []).extend(key for key in sys.modules if key not in before)
+    if module_globals:
+        wanted = asked.setdefault(module_globals.get("__name__"), [])
+        wanted.append(full)
+        wanted.extend(f"{full}.{part}" for part in fromlist or () if f"{full}.{part}" in sys.modules)
+    return result
+
+
+def closure(name):
+    """All modules that are there once `name` is imported, itself last."""
+    found = {}
+    todo = [name]
+    while todo:
+        this = todo.pop()
+        if this in found or this not in sys.modules:
+            continue
+        found[this] = None
+        while "." in this:
+            todo.append(this := this.rpartition(".")[0])
+            todo.extend(asked.get(this, ()))
+        todo.extend(asked.get(this, ()))
+        todo.extend(brought.get(this, ()))
+    return [key for key in found if key not in baseline]
+
+
+baseline = set(sys.modules)
+builtins.__import__ = recording_import
+for name in NAMES:
+    try:
+        __import__(name)
+    except ModuleNotFoundError as error:
+        print("not preloaded:", error, file=sys.stderr)
+builtins.__import__ = real_import
+
+hidden = [name for name in sys.modules if name not in baseline]
+random = sys.modules["random"]
+seed_random = random.seed
+sys.modules["re"].purge()
+sys.modules["linecache"].clearcache()
+
+stash = {}
+for name in hidden:
+    names = closure(name)
+    bound = []
+    for key in names:
+        parent, _, child = key.rpartition(".")
+        if parent and getattr(sys.modules[parent], child, None) is sys.modules[key]:
+            bound.append((sys.modules[parent], child, sys.modules[key]))
+    stash[name] = (sys.modules[name], tuple((key, sys.modules[key]) for key in names), tuple(bound))
+for name in hidden:
+    parent, _, child = name.rpartition(".")
+    if parent and hasattr(sys.modules[parent], child):
+        delattr(sys.modules[parent], child)
+for name in hidden:
+    del sys.modules[name]
+sys.maxsize = 2**63 - 1
+baseline.discard("__main__")
