@@ -71,6 +71,8 @@ pub fn engine(mode: Mode) -> wasmtime::Result<Engine> {
     config
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
         .max_wasm_stack(WASM_STACK_BYTES)
+        // Unused, but wasmtime wants it to be no smaller.
+        .async_stack_size(THREAD_STACK_BYTES)
         // The snapshot is mapped copy-on-write whatever its size; copied it costs milliseconds.
         .memory_guaranteed_dense_image_size(128 * MIB as u64);
     settings(&mut config, mode);

@@ -4,4 +4,5 @@
 //! limits that mean the same on every machine.
 
 pub mod engine;
+pub mod snapshot;
 pub mod wasi;
