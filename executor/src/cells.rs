@@ -250,7 +250,7 @@ pub(crate) fn fixed_environment() -> Vec<(&'static str, &'static str)> {
 }
 
 /// [`fixed_environment`] with the cell's own folders and a request's additions, as `NAME=value`.
-pub(crate) fn environment(
+pub fn environment(
     (work, tmp): (PathBuf, PathBuf),
     added: &[(String, String)],
 ) -> Vec<OsString> {

@@ -85,6 +85,18 @@ impl Interpreter {
         }
     }
 
+    /// The interpreter of a backend that brings its own: what messages, verdicts and caches call
+    /// it. There is nothing of the host's to resolve.
+    pub fn of_backend(executable: PathBuf, version: String, fingerprint: String) -> Self {
+        Self {
+            executable,
+            version,
+            fingerprint,
+            address_space_bytes: 0,
+            tree: Vec::new(),
+        }
+    }
+
     /// Resolves what the user named; `None` is `python3` of PATH.
     ///
     /// # Errors

@@ -25,6 +25,7 @@ mod validate;
 /// What a backend beside the native one shares with it, so that both mean the same.
 pub mod backend {
     pub use crate::capture::Capture;
+    pub use crate::cells::environment;
     pub use crate::outcome::{Evidence, classify};
     pub use crate::slots::{Slot, Slots};
     pub use crate::validate::validate;

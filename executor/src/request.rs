@@ -72,8 +72,8 @@ pub enum Program {
 /// A file placed into the run's own folders before the run.
 #[derive(Clone, Debug)]
 pub struct InputFile {
-    /// Relative to the working directory, or absolute below `/tmp`, `/mnt` or `/dev/shm` (level
-    /// `namespaces` only); no `..`.
+    /// Relative to the working directory, or absolute below `/tmp`, `/mnt` or `/dev/shm` (not at
+    /// level `restricted`); no `..`.
     pub path: PathBuf,
     /// Its content.
     pub content: Arc<[u8]>,
@@ -148,8 +148,10 @@ pub struct RunReport {
 /// What a run of the wasm backend used, and what its fuel is a function of.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct WasmUsage {
-    /// Fuel used: the same on every machine.
-    pub fuel: u64,
+    /// Fuel used: the same on every machine. `None` in plain mode, which uses the real clock.
+    pub fuel: Option<u64>,
+    /// Fuel that counted as one second of CPU time.
+    pub fuel_per_second: Option<u64>,
     /// The interpreter module.
     pub module_sha256: Arc<str>,
     /// The wasmtime version.

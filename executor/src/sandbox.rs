@@ -98,7 +98,8 @@ impl Cancel {
         while !matches!(poll(&mut fds, PollTimeout::NONE), Ok(n) if n > 0) {}
     }
 
-    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+    /// Readable once the switch is thrown, for those who wait for other things too.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
 

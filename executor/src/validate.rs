@@ -52,7 +52,7 @@ pub fn validate(request: &RunRequest, isolation: Isolation) -> Result<(), Sandbo
         .map(|f| &f.path)
         .chain(&request.collect)
     {
-        if !cells::is_runs_own(path, isolation == Isolation::Namespaces) {
+        if !cells::is_runs_own(path, isolation != Isolation::Restricted) {
             return invalid(format!(
                 "file path {path:?} is not in the working directory or another folder of the run"
             ));

@@ -279,7 +279,8 @@ impl State {
     }
 
     /// What the run has written, and the regular files among `collect` as they are now.
-    pub(crate) fn finish(mut self, collect: &[PathBuf], most_bytes: usize) -> Written {
+    pub(crate) fn finish(&mut self, collect: &[PathBuf], most_bytes: usize) -> Written {
+        let take = |capture: &mut Capture| std::mem::replace(capture, Capture::head(0)).finish();
         let output_limit = self.stdout.total() > self.stdout_cap;
         let mut collected = Vec::new();
         for path in collect {
@@ -296,9 +297,13 @@ impl State {
             }
         }
         Written {
-            stdout: self.stdout.finish(),
-            stderr: self.stderr.finish(),
-            report: self.report.map(|r| r.finish().bytes).unwrap_or_default(),
+            stdout: take(&mut self.stdout),
+            stderr: take(&mut self.stderr),
+            report: self
+                .report
+                .as_mut()
+                .map(|report| take(report).bytes)
+                .unwrap_or_default(),
             collected,
             output_limit,
         }
