@@ -16,7 +16,7 @@ ipaddress itertools json keyword linecache locale logging marshal math numbers o
 pathlib pickle platform pprint queue random re reprlib secrets select selectors shlex shutil signal
 socket stat statistics string string struct subprocess sys tempfile textwrap threading time timeit tokenize
 traceback types typing unicodedata unittest unittest.mock urllib.parse uuid warnings weakref xml.etree.ElementTree
-zipfile zlib zoneinfo sched argparse pdb cProfile copy numbers ctypes_absent
+zipfile zlib zoneinfo sched argparse
 """.split()
 
 real_import = builtins.__import__
@@ -64,11 +64,62 @@ def closure(name):
 baseline = set(sys.modules)
 builtins.__import__ = recording_import
 for name in NAMES:
-    try:
-        __import__(name)
-    except ModuleNotFoundError as error:
-        print("not preloaded:", error, file=sys.stderr)
+    __import__(name)
 builtins.__import__ = real_import
+
+# Threads run to their end when they are started (_threadmodule.c, patched), so a pool's worker, which
+# waits for work, would never start any. Work is done when it is submitted, each in a thread that has
+# the first worker's name.
+
+pools = sys.modules["concurrent.futures.thread"]
+
+
+def submit(self, fn, /, *args, **kwargs):
+    with self._shutdown_lock, pools._global_shutdown_lock:
+        if self._broken:
+            raise pools.BrokenThreadPool(self._broken)
+        if self._shutdown:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+        if pools._shutdown:
+            raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+    future = pools._base.Future()
+    item = pools._WorkItem(future, fn, args, kwargs)
+
+    def work():
+        initializer, self._initializer = self._initializer, None
+        if initializer is not None:
+            try:
+                initializer(*self._initargs)
+            except BaseException:
+                pools._base.LOGGER.critical("Exception in initializer:", exc_info=True)
+                self._initializer_failed()
+                future.set_exception(pools.BrokenThreadPool(self._broken))
+                return
+        item.run()
+
+    pools.threading.Thread(name=f"{self._thread_name_prefix or self}_0", target=work).start()
+    return future
+
+
+submit.__doc__ = pools.ThreadPoolExecutor.submit.__doc__
+submit.__qualname__ = pools.ThreadPoolExecutor.submit.__qualname__
+submit.__module__ = pools.__name__
+pools.ThreadPoolExecutor.submit = submit
+
+# Nothing runs beside an event loop that would have to wake it: it needs no pipe to itself.
+loops = sys.modules["asyncio.selector_events"]
+
+
+def _make_self_pipe(self):
+    self._ssock = self._csock = None
+
+
+def _close_self_pipe(self):
+    pass
+
+
+loops.BaseSelectorEventLoop._make_self_pipe = _make_self_pipe
+loops.BaseSelectorEventLoop._close_self_pipe = _close_self_pipe
 
 hidden = [name for name in sys.modules if name not in baseline]
 random = sys.modules["random"]

@@ -55,8 +55,7 @@ static void set_string(PyConfig *config, wchar_t **field, const wchar_t *value)
 static void start(void)
 {
     PyPreConfig before;
-    PyPreConfig_InitPythonConfig(&before);
-    before.use_environment = 0;
+    PyPreConfig_InitPythonConfig(&before); // of an empty environment
     before.utf8_mode = 0;
     before.parse_argv = 0;
     if (PyStatus_Exception(Py_PreInitialize(&before))) {
@@ -64,14 +63,11 @@ static void start(void)
     }
     PyConfig config;
     PyConfig_InitPythonConfig(&config);
-    config.use_environment = 0;
     config.parse_argv = 0;
-    config.install_signal_handlers = 0;
     config.pathconfig_warnings = 0;
     config.use_hash_seed = 1; // as PYTHONHASHSEED=0
     config.hash_seed = 0;
-    config.user_site_directory = 0;
-    set_string(&config, &config.program_name, L"/usr/bin/python" L"" PYTHON_MINOR);
+    set_string(&config, &config.program_name, L"/usr/bin/python" PYTHON_MINOR);
     set_string(&config, &config.executable, L"/usr/bin/python" PYTHON_MINOR);
     set_string(&config, &config.base_executable, L"/usr/bin/python" PYTHON_MINOR);
     set_string(&config, &config.prefix, L"/usr");
@@ -284,8 +280,19 @@ static int exit_status(void)
 
 static int run_program(void)
 {
-    PyObject *main = PyImport_AddModule("__main__");
-    PyObject *globals = PyModule_GetDict(main);
+    // A new one: what the snapshot has is frozen, and would keep the program's objects alive.
+    PyObject *main = PyModule_New("__main__");
+    PyObject *globals = main ? PyModule_GetDict(main) : NULL;
+    PyObject *annotations = PyDict_New();
+    PyObject *builtins = PyImport_ImportModule("builtins");
+    if (globals == NULL || annotations == NULL || builtins == NULL
+        || PyDict_SetItemString(globals, "__annotations__", annotations) < 0
+        || PyDict_SetItemString(globals, "__builtins__", builtins) < 0
+        || PyDict_SetItemString(PyImport_GetModuleDict(), "__main__", main) < 0) {
+        give_up("cannot set up __main__");
+    }
+    Py_DECREF(annotations);
+    Py_DECREF(builtins);
     PyObject *loaders = PyImport_ImportModule("_frozen_importlib_external");
     PyObject *loader =
         loaders ? PyObject_CallMethod(loaders, "SourceFileLoader", "ss", "__main__", PROGRAM) : NULL;
@@ -310,7 +317,6 @@ static int run_program(void)
         return 2;
     }
     PyCompilerFlags flags = _PyCompilerFlags_INIT;
-    Py_INCREF(main);
     PyObject *result = PyRun_FileExFlags(program, PROGRAM, Py_file_input, globals, globals, 1, &flags);
     int status = 0;
     if (result == NULL) {
@@ -345,12 +351,12 @@ static void drop_modules(void)
 {
     const char *streams[] = {"stdin", "stdout", "stderr"};
     const char *originals[] = {"__stdin__", "__stdout__", "__stderr__"};
-    const char *traces[] = {"path_hooks", "last_type", "last_value", "last_traceback", "ps1", "ps2"};
+    const char *traces[] = {"last_type", "last_value", "last_traceback", "ps1", "ps2"};
     PyObject *modules = PyImport_GetModuleDict();
     if (PyDict_SetItemString(PyEval_GetBuiltins(), "_", Py_None) < 0) {
         PyErr_Clear();
     }
-    for (size_t i = 1; i < sizeof(traces) / sizeof(*traces); i++) {
+    for (size_t i = 0; i < sizeof(traces) / sizeof(*traces); i++) {
         PySys_SetObject(traces[i], Py_None);
     }
     for (size_t i = 0; i < 3; i++) {
