@@ -9,6 +9,7 @@
 //! [`engine`] is the one configuration of wasmtime. [`AutoRunner`] joins both backends.
 
 mod auto;
+pub mod cache;
 mod confine;
 pub mod engine;
 mod guest;
@@ -16,11 +17,13 @@ mod missing;
 mod pool;
 mod protocol;
 mod sandbox;
+pub mod setup;
 pub mod snapshot;
 pub mod wasi;
 pub mod worker;
 
 pub use auto::AutoRunner;
+pub use cache::{Cache, SetupError};
 pub use engine::{Mode, WASMTIME_VERSION};
 pub use guest::{RUN, STDLIB};
 pub use sandbox::{Bundle, FUEL_PER_SECOND, WasmConfig, WasmSandbox};
