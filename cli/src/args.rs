@@ -18,6 +18,7 @@ use crate::eval_args::{
     CompareArgs, ConfigArgs, EvalArgs, GuardArgs, HandoffCommand, ManifestArgs, TrackCommand,
     WatchArgs,
 };
+use crate::wasm::WasmCommand;
 use crate::{exit, units};
 
 /// Judges programs that language models wrote, each run in a sandbox.
@@ -87,6 +88,8 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Export(TrackCommand),
     Config(Box<ConfigArgs>),
+    #[command(subcommand)]
+    Wasm(WasmCommand),
     #[command(hide = true)]
     Guard(GuardArgs),
 }

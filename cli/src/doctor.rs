@@ -9,7 +9,8 @@ use crate::exit::ExitCode;
 use crate::output::{self, Align, Cell, Palette, Table};
 
 pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
-    let checks = executor::doctor(args.python.as_deref());
+    let mut checks = executor::doctor(args.python.as_deref());
+    checks.push(crate::wasm::check());
     output::print(if args.json {
         json(&checks)?
     } else {

@@ -7,6 +7,7 @@ use eval::EvalError;
 use executor::SandboxError;
 use judge::JudgeError;
 use server::{ConfigError, ServeError};
+use wasm::SetupError;
 
 use crate::output::{Palette, inline};
 
@@ -128,6 +129,14 @@ fn known_code(link: &(dyn std::error::Error + 'static)) -> Option<ExitCode> {
     if link.is::<ConfigError>() {
         return Some(ExitCode::BadInput);
     }
+    if let Some(error) = link.downcast_ref::<SetupError>() {
+        return Some(match error {
+            SetupError::NotInstalled(_) => ExitCode::HostCannot,
+            SetupError::Build(_) | SetupError::Compile(_) => ExitCode::OurFailure,
+            SetupError::Write { source, .. } if !is_about_the_path(source) => ExitCode::OurFailure,
+            _ => ExitCode::BadInput,
+        });
+    }
     let code = match link.downcast_ref::<EvalError>()? {
         EvalError::Write { source, .. } if is_about_the_path(source) => ExitCode::BadInput,
         EvalError::Write { .. } | EvalError::DuplicateVerdict { .. } | EvalError::Failed { .. } => {
@@ -181,6 +190,9 @@ fn hint_of(error: &anyhow::Error) -> Option<String> {
             return Some(
                 "`codejury doctor` shows what this host gives; verdicts so far are kept".into(),
             );
+        }
+        if let Some(error) = link.downcast_ref::<SetupError>() {
+            return Some(error.hint());
         }
         match link.downcast_ref::<ServeError>() {
             Some(ServeError::Listen { source, .. })

@@ -29,6 +29,7 @@ mod serve;
 mod summary;
 mod track;
 mod units;
+mod wasm;
 
 use std::io;
 
@@ -76,6 +77,7 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
         Command::Handoff(command) => handoff::run(&command),
         Command::Export(command) => track::run(&command),
         Command::Config(args) => eval::config(&args),
+        Command::Wasm(command) => wasm::run(&command),
         Command::Guard(args) => eval::guard(&args),
     }
 }

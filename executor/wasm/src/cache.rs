@@ -15,7 +15,9 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -36,7 +38,9 @@ pub enum SetupError {
     #[error("no interpreter for the wasm backend is installed in {}", .0.display())]
     NotInstalled(PathBuf),
     /// No variable says where one could be.
-    #[error("neither CODEJURY_WASM_DIR, XDG_DATA_HOME nor HOME names a folder for the wasm backend")]
+    #[error(
+        "neither CODEJURY_WASM_DIR, XDG_DATA_HOME nor HOME names a folder for the wasm backend"
+    )]
     NoFolder,
     /// The folder or a file in it could have been written by others.
     #[error("{} cannot be trusted: {reason}", path.display())]
@@ -281,7 +285,10 @@ impl Cache {
             &manifest.licences_sha256,
         ];
         // They are parts of file names.
-        if hashes.iter().any(|hash| hash.len() != 64 || !hash.bytes().all(|b| b.is_ascii_hexdigit())) {
+        if hashes
+            .iter()
+            .any(|hash| hash.len() != 64 || !hash.bytes().all(|b| b.is_ascii_hexdigit()))
+        {
             return Err(damaged("a hash in it is none".to_owned()));
         }
         Ok(manifest)
@@ -346,7 +353,9 @@ pub(crate) fn write_atomically(
     mode: u32,
     write: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> io::Result<()> {
-    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let folder = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
     let mut file = tempfile::Builder::new()
         .prefix(".part-")
         .permissions(fs::Permissions::from_mode(mode))
@@ -370,14 +379,22 @@ fn compile(engine: &Engine, module: &[u8], path: &Path) -> Result<Vec<u8>, Setup
     let unfit = |error: wasmtime::Error| SetupError::unfit(path, format!("{error:#}"));
     let module = Module::from_binary(engine, module).map_err(unfit)?;
     let run = module.get_export(crate::RUN);
-    let runs = run.as_ref().and_then(|export| export.func()).is_some_and(|run| {
-        run.params().len() == 0 && run.results().len() == 1 && run.results().all(|result| result.is_i32())
-    });
+    let runs = run
+        .as_ref()
+        .and_then(|export| export.func())
+        .is_some_and(|run| {
+            run.params().len() == 0
+                && run.results().len() == 1
+                && run.results().all(|result| result.is_i32())
+        });
     if !runs {
         let reason = format!("it exports no `{}` that returns a status", crate::RUN);
         return Err(SetupError::unfit(path, reason));
     }
-    if module.get_export("memory").is_none_or(|export| export.memory().is_none()) {
+    if module
+        .get_export("memory")
+        .is_none_or(|export| export.memory().is_none())
+    {
         return Err(SetupError::unfit(path, "it exports no `memory`"));
     }
     Guests::of(engine.clone(), &module, Arc::from([]), Mode::Deterministic).map_err(unfit)?;
@@ -400,11 +417,17 @@ fn own(path: &Path, is_file: bool) -> Result<(), SetupError> {
     };
     let user = nix::unistd::geteuid().as_raw();
     let reason = if is_file != seen.is_file() || is_file == seen.is_dir() {
-        format!("it is no {}", if is_file { "regular file" } else { "folder" })
+        format!(
+            "it is no {}",
+            if is_file { "regular file" } else { "folder" }
+        )
     } else if seen.uid() != user {
         format!("it belongs to user {}, and this is user {user}", seen.uid())
     } else if seen.mode() & 0o077 != 0 {
-        format!("its mode is {:04o}: others can use it", seen.mode() & 0o7777)
+        format!(
+            "its mode is {:04o}: others can use it",
+            seen.mode() & 0o7777
+        )
     } else {
         return Ok(());
     };

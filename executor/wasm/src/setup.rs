@@ -135,11 +135,18 @@ impl Parts {
                 command.arg(flag).arg(path);
             }
         }
-        let status = command.arg(&made).stdin(std::process::Stdio::null()).status();
+        let status = command
+            .arg(&made)
+            .stdin(std::process::Stdio::null())
+            .status();
         match status {
             Ok(status) if status.success() => Self::from_build(&made),
-            Ok(status) => Err(SetupError::Build(format!("the build script ended with {status}"))),
-            Err(error) => Err(SetupError::Build(format!("bash cannot be started: {error}"))),
+            Ok(status) => Err(SetupError::Build(format!(
+                "the build script ended with {status}"
+            ))),
+            Err(error) => Err(SetupError::Build(format!(
+                "bash cannot be started: {error}"
+            ))),
         }
     }
 
@@ -188,7 +195,8 @@ impl Parts {
             path: path.to_owned(),
             source,
         })?;
-        let broken = |error: io::Error| unfit(format!("it is no release file, or a broken one: {error}"));
+        let broken =
+            |error: io::Error| unfit(format!("it is no release file, or a broken one: {error}"));
         let unpacked = zstd::Decoder::new(file).map_err(broken)?;
         let mut archive = tar::Archive::new(unpacked);
         let mut found = BTreeMap::new();
@@ -198,7 +206,10 @@ impl Parts {
             if !entry.header().entry_type().is_file()
                 || ![MODULE, STDLIB, LICENCES, MANIFEST].contains(&name.as_str())
             {
-                return Err(unfit(format!("it holds `{}`, which is no part", name.escape_default())));
+                return Err(unfit(format!(
+                    "it holds `{}`, which is no part",
+                    name.escape_default()
+                )));
             }
             let mut bytes = Vec::new();
             entry
@@ -206,7 +217,9 @@ impl Parts {
                 .read_to_end(&mut bytes)
                 .map_err(broken)?;
             if bytes.len() as u64 > MAX_PART_BYTES {
-                return Err(unfit(format!("{name} in it is larger than any part can be")));
+                return Err(unfit(format!(
+                    "{name} in it is larger than any part can be"
+                )));
             }
             if found.insert(name.clone(), bytes).is_some() {
                 return Err(unfit(format!("it holds {name} twice")));
@@ -234,7 +247,9 @@ impl Parts {
         for (name, bytes, said) in parts.named() {
             let is = sha256(bytes);
             if is != *said {
-                return Err(unfit(format!("{name} in it has the hash {is}, and its manifest says {said}")));
+                return Err(unfit(format!(
+                    "{name} in it has the hash {is}, and its manifest says {said}"
+                )));
             }
         }
         Ok(parts)
@@ -307,4 +322,39 @@ pub fn folder() -> Result<PathBuf, SetupError> {
         .or_else(|| absolute("HOME").map(|home| home.join(".local/share")))
         .map(|data| data.join("codejury/wasm"))
         .ok_or(SetupError::NoFolder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_build_has_every_file_of_the_guest() {
+        fn files(folder: &Path, found: &mut Vec<PathBuf>) {
+            for entry in fs::read_dir(folder).expect("the folder is there") {
+                let path = entry.expect("an entry").path();
+                match path.is_dir() {
+                    true => files(&path, found),
+                    false => found.push(path),
+                }
+            }
+        }
+        let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
+        let mut there = Vec::new();
+        files(&root.join("executor/wasm/guest"), &mut there);
+        there.push(root.join(SCRIPT));
+        let mut there: Vec<_> = there
+            .iter()
+            .map(|path| {
+                path.strip_prefix(root)
+                    .expect("below it")
+                    .display()
+                    .to_string()
+            })
+            .collect();
+        there.sort();
+        let mut embedded: Vec<_> = BUILD.iter().map(|(name, _)| (*name).to_owned()).collect();
+        embedded.sort();
+        assert_eq!(embedded, there);
+    }
 }

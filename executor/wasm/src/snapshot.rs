@@ -140,3 +140,58 @@ fn finished<T>(future: impl Future<Output = T>) -> T {
         Poll::Pending => unreachable!("reading a stopped instance waits for nothing"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_goes_on_where_its_start_arrived() {
+        let reactor = wat::parse_str(
+            r#"(module
+                (memory (export "memory") 1)
+                (global $started (mut i32) (i32.const 0))
+                (func (export "_initialize") (i32.store (i32.const 16) (i32.const 7)))
+                (func (export "wizer-initialize") (global.set $started (i32.load (i32.const 16))))
+                (func (export "run_quick") (result i32)
+                    (i32.add (global.get $started) (i32.load (i32.const 16)))))"#,
+        );
+        let reactor = reactor.expect("it is well-formed");
+        let taken = take(&reactor, Arc::from([])).expect("it starts");
+        let engine = engine::engine(Mode::Plain).expect("an engine");
+        let module = Module::new(&engine, taken).expect("a module");
+        assert!(module.get_export(START).is_none() && module.get_export("_initialize").is_none());
+        let mut store = Store::new(&engine, ());
+        store.set_epoch_deadline(1);
+        let instance = Instance::new(&mut store, &module, &[]).expect("an instance");
+        let run = instance.get_typed_func::<(), i32>(&mut store, RUN);
+        assert_eq!(
+            run.expect("it is exported")
+                .call(&mut store, ())
+                .expect("it returns"),
+            14
+        );
+    }
+
+    #[test]
+    fn a_start_that_fails_says_what_the_interpreter_said() {
+        let reactor = wat::parse_str(
+            r#"(module
+                (import "wasi_snapshot_preview1" "fd_write"
+                    (func $write (param i32 i32 i32 i32) (result i32)))
+                (memory (export "memory") 1)
+                (data (i32.const 0) "\08\00\00\00\04\00\00\00oops")
+                (func (export "_initialize"))
+                (func (export "wizer-initialize")
+                    (drop (call $write (i32.const 2) (i32.const 0) (i32.const 1) (i32.const 20)))
+                    unreachable))"#,
+        );
+        let error =
+            take(&reactor.expect("it is well-formed"), Arc::from([])).expect_err("it traps");
+        let text = error.to_string();
+        assert!(
+            text.contains("unreachable") && text.ends_with("\noops"),
+            "{text}"
+        );
+    }
+}
