@@ -33,6 +33,9 @@ def absolute(name, module_globals, level):
 
 def recording_import(name, module_globals=None, module_locals=None, fromlist=(), level=0):
     full = absolute(name, module_globals, level)
+    parent = full.rpartition(".")[0]
+    if parent and parent not in sys.modules:
+        recording_import(parent)
     before = None if full in sys.modules else set(sys.modules)
     result = real_import(name, module_globals, module_locals, fromlist, level)
     if before is not None:
@@ -53,9 +56,7 @@ def closure(name):
         if this in found or this not in sys.modules:
             continue
         found[this] = None
-        while "." in this:
-            todo.append(this := this.rpartition(".")[0])
-            todo.extend(asked.get(this, ()))
+        todo.append(this.rpartition(".")[0])
         todo.extend(asked.get(this, ()))
         todo.extend(brought.get(this, ()))
     return [key for key in found if key not in baseline]

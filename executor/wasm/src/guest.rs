@@ -148,7 +148,8 @@ impl Guests {
             Clock::Fuel(clock) => Some(clock.used()),
             _ => None,
         };
-        let (memory_denied, memory_peak_bytes) = (state.limiter.denied, state.limiter.peak_bytes);
+        let (memory_denied, memory_peak_bytes) =
+            (state.limiter.denied, state.limiter.peak_bytes);
         let written = state.finish(&parts.collect, COLLECT_BYTES as usize);
         let answer = Answer {
             end,

@@ -3,88 +3,22 @@
 /// Modules of the standard library that need what WebAssembly has not: processes, sockets, dynamic
 /// libraries, libraries of C that are not built in.
 const STDLIB: &[&str] = &[
-    "_bz2",
-    "_ctypes",
-    "_curses",
-    "_dbm",
-    "_gdbm",
-    "_hashlib",
-    "_lzma",
-    "_multiprocessing",
-    "_posixshmem",
-    "_posixsubprocess",
-    "_scproxy",
-    "_socket",
-    "_sqlite3",
-    "_ssl",
-    "_tkinter",
-    "_uuid",
-    "bz2",
-    "crypt",
-    "ctypes",
-    "curses",
-    "dbm",
-    "ensurepip",
-    "fcntl",
-    "grp",
-    "idlelib",
-    "lzma",
-    "mmap",
-    "multiprocessing",
-    "nis",
-    "ossaudiodev",
-    "pwd",
-    "readline",
-    "resource",
-    "select",
-    "socket",
-    "spwd",
-    "sqlite3",
-    "ssl",
-    "syslog",
-    "termios",
-    "tkinter",
-    "turtle",
+    "_bz2", "_ctypes", "_curses", "_dbm", "_gdbm", "_hashlib", "_lzma", "_multiprocessing",
+    "_posixshmem", "_posixsubprocess", "_scproxy", "_socket", "_sqlite3", "_ssl", "_tkinter",
+    "_uuid", "bz2", "crypt", "ctypes", "curses", "dbm", "ensurepip", "fcntl", "grp", "idlelib",
+    "lzma", "mmap", "multiprocessing", "nis", "ossaudiodev", "pwd", "readline", "resource",
+    "select", "socket", "spwd", "sqlite3", "ssl", "syslog", "termios", "tkinter", "turtle",
 ];
 
 /// Packages that solutions commonly import and that are no pure Python.
 const PACKAGES: &[&str] = &[
-    "numpy",
-    "scipy",
-    "pandas",
-    "sklearn",
-    "torch",
-    "tensorflow",
-    "jax",
-    "numba",
-    "sympy",
-    "networkx",
-    "matplotlib",
-    "PIL",
-    "cv2",
-    "lxml",
-    "gmpy2",
-    "sortedcontainers",
-    "requests",
-    "yaml",
-    "regex",
-    "cython",
-    "Cython",
-    "mpmath",
-    "bitarray",
-    "statsmodels",
-    "psutil",
+    "numpy", "scipy", "pandas", "sklearn", "torch", "tensorflow", "jax", "numba", "sympy",
+    "networkx", "matplotlib", "PIL", "cv2", "lxml", "gmpy2", "sortedcontainers", "requests",
+    "yaml", "regex", "cython", "Cython", "mpmath", "bitarray", "statsmodels", "psutil",
 ];
 
 /// Modules that are there but cannot do what they are for.
-const CRIPPLED: &[&str] = &[
-    "subprocess",
-    "multiprocessing",
-    "socket",
-    "ssl",
-    "ctypes",
-    "signal",
-];
+const CRIPPLED: &[&str] = &["subprocess", "multiprocessing", "socket", "ssl", "ctypes", "signal"];
 
 /// The names in `No module named '…'` at the end of a traceback, or in what a harness reports of an
 /// exception. The program can forge both; all that hangs on it is a subtype, and with `auto` a
@@ -147,17 +81,10 @@ pub(crate) fn imported(source: &[u8]) -> Option<String> {
         }
     }
     // No import tells of these.
-    [
-        "os.fork(",
-        "os.kill(",
-        "os.exec",
-        "os.posix_spawn",
-        "os.system(",
-        "os.popen(",
-    ]
-    .iter()
-    .find(|call| text.contains(**call))
-    .map(|call| call.trim_end_matches('(').to_owned())
+    ["os.fork(", "os.kill(", "os.exec", "os.posix_spawn", "os.system(", "os.popen("]
+        .iter()
+        .find(|call| text.contains(**call))
+        .map(|call| call.trim_end_matches('(').to_owned())
 }
 
 fn position(text: &[u8], part: &[u8]) -> Option<usize> {
@@ -187,10 +114,7 @@ mod tests {
     fn imports_are_found_wherever_a_line_begins_with_them() {
         for (source, expected) in [
             ("import sys, numpy as np\n", Some("numpy")),
-            (
-                "def f():\n    from scipy.optimize import x\n",
-                Some("scipy"),
-            ),
+            ("def f():\n    from scipy.optimize import x\n", Some("scipy")),
             ("x = 1; import socket\n", Some("socket")),
             ("import os\nos.fork()\n", Some("os.fork")),
             ("# import numpy\nimport math\nnumpy = 3\n", None),
