@@ -139,7 +139,8 @@ for name in hidden:
     stash[name] = (sys.modules[name], tuple((key, sys.modules[key]) for key in names), tuple(bound))
 for name in hidden:
     parent, _, child = name.rpartition(".")
-    if parent and hasattr(sys.modules[parent], child):
+    # Not where the package has given the name to something else, as unittest does with `main`.
+    if parent and getattr(sys.modules[parent], child, None) is sys.modules[name]:
         delattr(sys.modules[parent], child)
 for name in hidden:
     del sys.modules[name]

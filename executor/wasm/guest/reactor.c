@@ -26,6 +26,12 @@
 #define WORK_DIR "/work"
 #define STDLIB "/usr/lib/python" PYTHON_MINOR
 
+// No status: a program that let KeyboardInterrupt escape dies of the signal.
+#define INTERRUPTED 256
+#define SIGNAL_INT 2
+
+__attribute__((import_module("wasi_snapshot_preview1"), import_name("proc_raise"))) int proc_raise(int signal);
+
 // What prepare.py leaves to this file (patches/prepared-modules.patch reads it on import).
 extern PyObject *_PyImport_CodejuryStash;
 
@@ -347,7 +353,7 @@ static int run_program(void)
         } else {
             int interrupted = PyErr_ExceptionMatches(PyExc_KeyboardInterrupt);
             PyErr_Print();
-            status = interrupted ? 130 : 1;
+            status = interrupted ? INTERRUPTED : 1;
         }
     }
     Py_XDECREF(result);
@@ -419,6 +425,9 @@ __attribute__((export_name("run_quick"))) int run_quick(void)
     drop_modules();
     if (flush_both() < 0) {
         status = 120;
+    }
+    if (status == INTERRUPTED) {
+        proc_raise(SIGNAL_INT);
     }
     return status;
 }
