@@ -147,7 +147,7 @@ impl RunTally {
 
     fn add_wasm(&mut self, other: &WasmEvidence) {
         match &mut self.wasm {
-            Some(wasm) => wasm.fuel += other.fuel,
+            Some(wasm) => wasm.fuel = wasm.fuel.zip(other.fuel).map(|(a, b)| a + b),
             None => self.wasm = Some(other.clone()),
         }
     }

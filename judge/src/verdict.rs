@@ -129,8 +129,9 @@ pub struct Exception {
 /// What a wasm verdict depends on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WasmEvidence {
-    /// Fuel used by all runs.
-    pub fuel: u64,
+    /// Fuel used by all runs; absent where time was limited by the clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fuel: Option<u64>,
     /// The interpreter module.
     pub module_sha256: String,
     /// The wasmtime version.
