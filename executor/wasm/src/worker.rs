@@ -18,7 +18,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -62,13 +62,22 @@ fn serve(arguments: &[std::ffi::OsString]) -> io::Result<()> {
         }
     };
     let watched = socket.try_clone()?;
+    // A thread's own start makes calls that the filter refuses, and aborts. Each drops its end of
+    // this channel when it is past that.
+    let (starting, all_started) = mpsc::channel::<()>();
+    let watcher_starting = starting.clone();
     thread::Builder::new()
         .name("watcher".into())
-        .spawn(move || exit_when_closed(&watched))?;
+        .spawn(move || {
+            drop(watcher_starting);
+            exit_when_closed(&watched)
+        })?;
     let ticker = match guests.mode() {
         Mode::Deterministic => None,
-        Mode::Plain => Some(Ticker::start(&guests)?),
+        Mode::Plain => Some(Ticker::start(&guests, starting.clone())?),
     };
+    drop(starting);
+    let _ = all_started.recv();
     // Everything with a system call of its own is done: threads, files.
     let runner = thread::Builder::new()
         .name("runner".into())
@@ -149,11 +158,12 @@ struct Ticker {
 struct Running<'a>(&'a Ticker);
 
 impl Ticker {
-    fn start(guests: &Guests) -> io::Result<Self> {
+    fn start(guests: &Guests, starting: mpsc::Sender<()>) -> io::Result<Self> {
         let running = Arc::new((Mutex::new(false), Condvar::new()));
         let engine = guests.ticker();
         let shared = running.clone();
         thread::Builder::new().name("ticker".into()).spawn(move || {
+            drop(starting);
             loop {
                 let (running, changed) = &*shared;
                 let running = running.lock().unwrap_or_else(PoisonError::into_inner);
