@@ -250,10 +250,7 @@ pub(crate) fn fixed_environment() -> Vec<(&'static str, &'static str)> {
 }
 
 /// [`fixed_environment`] with the cell's own folders and a request's additions, as `NAME=value`.
-pub fn environment(
-    (work, tmp): (PathBuf, PathBuf),
-    added: &[(String, String)],
-) -> Vec<OsString> {
+pub fn environment((work, tmp): (PathBuf, PathBuf), added: &[(String, String)]) -> Vec<OsString> {
     let mut all: Vec<(OsString, OsString)> = fixed_environment()
         .into_iter()
         .map(|(k, v)| (k.into(), v.into()))

@@ -41,7 +41,14 @@ fn needs_native(request: &RunRequest) -> bool {
         Program::Python { source, .. } => source,
     };
     // A harness's program is its own; the submission is in what it reads.
-    let texts = [&python[..], if request.report_pipe { &request.stdin } else { &[] }];
+    let texts = [
+        &python[..],
+        if request.report_pipe {
+            &request.stdin
+        } else {
+            &[]
+        },
+    ];
     request.network == Network::Loopback
         || texts.iter().any(|text| missing::imported(text).is_some())
 }

@@ -62,11 +62,27 @@ mod tests {
         let profile: serde_json::Value = serde_json::from_str(profile).expect("it is JSON");
         let rules = profile["worker"]["filter"].as_array().expect("rules");
         for rule in rules {
-            assert!(rule["comment"].as_str().unwrap_or_default().len() > 8, "{rule}");
+            assert!(
+                rule["comment"].as_str().unwrap_or_default().len() > 8,
+                "{rule}"
+            );
             let call = rule["syscall"].as_str().expect("a call");
             for never in [
-                "open", "openat", "execve", "fork", "vfork", "clone", "clone3", "socket",
-                "connect", "ptrace", "mount", "unshare", "kill", "bpf", "io_uring_setup",
+                "open",
+                "openat",
+                "execve",
+                "fork",
+                "vfork",
+                "clone",
+                "clone3",
+                "socket",
+                "connect",
+                "ptrace",
+                "mount",
+                "unshare",
+                "kill",
+                "bpf",
+                "io_uring_setup",
             ] {
                 assert_ne!(call, never, "{call} is allowed");
             }

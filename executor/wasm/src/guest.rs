@@ -148,8 +148,7 @@ impl Guests {
             Clock::Fuel(clock) => Some(clock.used()),
             _ => None,
         };
-        let (memory_denied, memory_peak_bytes) =
-            (state.limiter.denied, state.limiter.peak_bytes);
+        let (memory_denied, memory_peak_bytes) = (state.limiter.denied, state.limiter.peak_bytes);
         let written = state.finish(&parts.collect, COLLECT_BYTES as usize);
         let answer = Answer {
             end,

@@ -3,22 +3,91 @@
 /// Modules of the standard library that need what WebAssembly has not: processes, sockets, dynamic
 /// libraries, libraries of C that are not built in.
 const STDLIB: &[&str] = &[
-    "_bz2", "_ctypes", "_curses", "_dbm", "_gdbm", "_hashlib", "_lzma", "_multiprocessing",
-    "_posixshmem", "_posixsubprocess", "_scproxy", "_socket", "_sqlite3", "_ssl", "_tkinter",
-    "_uuid", "bz2", "crypt", "ctypes", "curses", "dbm", "ensurepip", "fcntl", "grp", "idlelib",
-    "lzma", "mmap", "multiprocessing", "nis", "ossaudiodev", "pwd", "readline", "resource",
-    "select", "socket", "spwd", "sqlite3", "ssl", "syslog", "termios", "tkinter", "turtle",
+    "_bz2",
+    "_ctypes",
+    "_curses",
+    "_dbm",
+    "_gdbm",
+    "_hashlib",
+    "_lzma",
+    "_multiprocessing",
+    "_posixshmem",
+    "_posixsubprocess",
+    "_scproxy",
+    "_sqlite3",
+    "_ssl",
+    "_tkinter",
+    "_uuid",
+    "bz2",
+    "crypt",
+    "ctypes",
+    "curses",
+    "dbm",
+    "ensurepip",
+    "fcntl",
+    "grp",
+    "idlelib",
+    "lzma",
+    "mmap",
+    "multiprocessing",
+    "nis",
+    "ossaudiodev",
+    "pwd",
+    "readline",
+    "socket",
+    "spwd",
+    "sqlite3",
+    "ssl",
+    "syslog",
+    "termios",
+    "tkinter",
+    "turtle",
 ];
 
 /// Packages that solutions commonly import and that are no pure Python.
 const PACKAGES: &[&str] = &[
-    "numpy", "scipy", "pandas", "sklearn", "torch", "tensorflow", "jax", "numba", "sympy",
-    "networkx", "matplotlib", "PIL", "cv2", "lxml", "gmpy2", "sortedcontainers", "requests",
-    "yaml", "regex", "cython", "Cython", "mpmath", "bitarray", "statsmodels", "psutil",
+    "numpy",
+    "scipy",
+    "pandas",
+    "sklearn",
+    "torch",
+    "tensorflow",
+    "jax",
+    "numba",
+    "sympy",
+    "networkx",
+    "matplotlib",
+    "PIL",
+    "cv2",
+    "lxml",
+    "gmpy2",
+    "sortedcontainers",
+    "requests",
+    "yaml",
+    "regex",
+    "cython",
+    "Cython",
+    "mpmath",
+    "bitarray",
+    "statsmodels",
+    "psutil",
 ];
 
 /// Modules that are there but cannot do what they are for.
-const CRIPPLED: &[&str] = &["subprocess", "multiprocessing", "socket", "ssl", "ctypes", "signal"];
+const CRIPPLED: &[&str] = &[
+    "subprocess",
+    "multiprocessing",
+    "socket",
+    "ssl",
+    "ctypes",
+    "signal",
+];
+
+/// What the guest's own parts say when a program wants what they cannot do (`guest/lib/_socket.py`,
+/// `guest/patches/threads.patch`); the word behind it is the module's name.
+const LACKS: &str = "this interpreter has no ";
+/// What the standard library says of processes.
+const NO_PROCESSES: &str = "wasi does not support processes.";
 
 /// The names in `No module named '…'` at the end of a traceback, or in what a harness reports of an
 /// exception. The program can forge both; all that hangs on it is a subtype, and with `auto` a
@@ -28,6 +97,13 @@ pub(crate) fn modules(stderr: &[u8], report: &[u8]) -> Vec<String> {
         .split(|&byte| byte == b'\n')
         .rfind(|line| !line.is_empty());
     let mut found = Vec::new();
+    let last_text = String::from_utf8_lossy(last_line.unwrap_or_default());
+    if let Some((_, rest)) = last_text.split_once(LACKS) {
+        let word = rest.split(|c: char| !c.is_alphanumeric()).next();
+        found.extend(word.filter(|word| !word.is_empty()).map(str::to_owned));
+    } else if last_text.ends_with(NO_PROCESSES) {
+        found.push("subprocess".to_owned());
+    }
     for text in [last_line.unwrap_or_default(), report] {
         let mut rest = text;
         while let Some(at) = position(rest, b"ModuleNotFoundError") {
@@ -81,10 +157,17 @@ pub(crate) fn imported(source: &[u8]) -> Option<String> {
         }
     }
     // No import tells of these.
-    ["os.fork(", "os.kill(", "os.exec", "os.posix_spawn", "os.system(", "os.popen("]
-        .iter()
-        .find(|call| text.contains(**call))
-        .map(|call| call.trim_end_matches('(').to_owned())
+    [
+        "os.fork(",
+        "os.kill(",
+        "os.exec",
+        "os.posix_spawn",
+        "os.system(",
+        "os.popen(",
+    ]
+    .iter()
+    .find(|call| text.contains(**call))
+    .map(|call| call.trim_end_matches('(').to_owned())
 }
 
 fn position(text: &[u8], part: &[u8]) -> Option<usize> {
@@ -99,6 +182,22 @@ mod tests {
     fn a_missing_module_is_read_from_tracebacks_and_records() {
         let traceback = b"Traceback (most recent call last):\n  File \"/work/main.py\", line 1, in <module>\n    import numpy as np\nModuleNotFoundError: No module named 'numpy'\n";
         assert_eq!(modules(traceback, b""), ["numpy"]);
+        for (line, name) in [
+            (
+                "OSError: [Errno 58] Not supported: this interpreter has no socket",
+                "socket",
+            ),
+            (
+                "RuntimeError: x: this interpreter has no threading that could let it",
+                "threading",
+            ),
+            (
+                "OSError: [Errno 58] wasi does not support processes.",
+                "subprocess",
+            ),
+        ] {
+            assert_eq!(modules(format!("{line}\n").as_bytes(), b""), [name]);
+        }
         let record = b"92:6:raised,10:submission,5:other,19:ModuleNotFoundError,1:1,29:No module named '_ctypes.x',,";
         assert_eq!(modules(b"", record), ["_ctypes"]);
         for harmless in [
@@ -114,7 +213,10 @@ mod tests {
     fn imports_are_found_wherever_a_line_begins_with_them() {
         for (source, expected) in [
             ("import sys, numpy as np\n", Some("numpy")),
-            ("def f():\n    from scipy.optimize import x\n", Some("scipy")),
+            (
+                "def f():\n    from scipy.optimize import x\n",
+                Some("scipy"),
+            ),
             ("x = 1; import socket\n", Some("socket")),
             ("import os\nos.fork()\n", Some("os.fork")),
             ("# import numpy\nimport math\nnumpy = 3\n", None),

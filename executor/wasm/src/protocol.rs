@@ -215,11 +215,21 @@ mod tests {
         assert!(message.confined);
         assert_eq!(blobs, [&b"a"[..], &large, b"", b"z"]);
 
-        assert!(receive::<Hello>(&mut wire.as_slice(), 1000).is_err(), "too large");
+        assert!(
+            receive::<Hello>(&mut wire.as_slice(), 1000).is_err(),
+            "too large"
+        );
         for cut in 1..wire.len().min(200) {
-            assert!(receive::<Hello>(&mut &wire[..cut], 1 << 20).is_err(), "cut at {cut}");
+            assert!(
+                receive::<Hello>(&mut &wire[..cut], 1 << 20).is_err(),
+                "cut at {cut}"
+            );
         }
-        assert!(receive::<Hello>(&mut &b""[..], 0).expect("no message").is_none());
+        assert!(
+            receive::<Hello>(&mut &b""[..], 0)
+                .expect("no message")
+                .is_none()
+        );
         assert!(receive::<Hello>(&mut &b"\xff\xff\xff\xff"[..], 0).is_err());
         assert!(receive::<Hello>(&mut &b"\x02\0\0\0[]"[..], 0).is_err());
     }

@@ -137,8 +137,7 @@ impl WasmSandbox {
         request: &RunRequest,
         cancel: Option<&Cancel>,
     ) -> Result<RunReport, NoAnswer> {
-        let invalid =
-            |text: &str| NoAnswer::Failed(SandboxError::InvalidRequest(text.to_owned()));
+        let invalid = |text: &str| NoAnswer::Failed(SandboxError::InvalidRequest(text.to_owned()));
         let Program::Python { source, args } = &request.program else {
             return Err(invalid("the wasm backend runs Python programs only"));
         };
@@ -169,7 +168,12 @@ impl WasmSandbox {
         for file in &request.files {
             blobs.extend([file.path.as_os_str().as_bytes(), &*file.content]);
         }
-        blobs.extend(request.collect.iter().map(|path| path.as_os_str().as_bytes()));
+        blobs.extend(
+            request
+                .collect
+                .iter()
+                .map(|path| path.as_os_str().as_bytes()),
+        );
         let most_bytes = limits
             .stdout_bytes
             .saturating_add(limits.stderr_bytes)

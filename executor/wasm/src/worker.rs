@@ -162,16 +162,18 @@ impl Ticker {
         let running = Arc::new((Mutex::new(false), Condvar::new()));
         let engine = guests.ticker();
         let shared = running.clone();
-        thread::Builder::new().name("ticker".into()).spawn(move || {
-            drop(starting);
-            loop {
-                let (running, changed) = &*shared;
-                let running = running.lock().unwrap_or_else(PoisonError::into_inner);
-                drop(changed.wait_while(running, |running| !*running));
-                thread::sleep(TICK);
-                engine.increment_epoch();
-            }
-        })?;
+        thread::Builder::new()
+            .name("ticker".into())
+            .spawn(move || {
+                drop(starting);
+                loop {
+                    let (running, changed) = &*shared;
+                    let running = running.lock().unwrap_or_else(PoisonError::into_inner);
+                    drop(changed.wait_while(running, |running| !*running));
+                    thread::sleep(TICK);
+                    engine.increment_epoch();
+                }
+            })?;
         Ok(Self { running })
     }
 

@@ -11,12 +11,10 @@ macro_rules! errnos {
 }
 
 errnos! {
-    ACCES = 2;
     BADF = 8;
     EXIST = 20;
     FAULT = 21;
     FBIG = 22;
-    ILSEQ = 25;
     INVAL = 28;
     ISDIR = 31;
     LOOP = 32;
@@ -27,7 +25,6 @@ errnos! {
     NOTDIR = 54;
     NOTEMPTY = 55;
     NOTSOCK = 57;
-    NOTSUP = 58;
     OVERFLOW = 61;
     PERM = 63;
     ROFS = 69;

@@ -66,7 +66,10 @@ impl FuelClock {
     }
 
     fn fuel_of(&self, time: Duration) -> u64 {
-        let fuel = time.as_nanos() * u128::from(self.fuel_per_second) / NS;
+        let fuel = time
+            .as_nanos()
+            .saturating_mul(u128::from(self.fuel_per_second))
+            / NS;
         // wasmtime counts in an i64.
         u64::try_from(fuel).unwrap_or(u64::MAX).min(i64::MAX as u64)
     }
