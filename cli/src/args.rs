@@ -322,6 +322,10 @@ pub(crate) struct SandboxArgs {
     #[arg(long, value_name = "WHICH")]
     pub(crate) backend: Option<BackendChoice>,
 
+    /// How the wasm backend limits time
+    #[arg(long, value_name = "HOW", default_value = "deterministic")]
+    pub(crate) wasm_mode: WasmModeChoice,
+
     /// How programs start: forked from a warmed interpreter, or each in a new one
     #[arg(long, value_name = "WAY", default_value = "auto")]
     pub(crate) path: PathChoice,
@@ -380,10 +384,28 @@ pub(crate) enum IsolationChoice {
 pub(crate) enum BackendChoice {
     /// This host's CPython (the default)
     Native,
-    /// CPython compiled to WebAssembly
+    /// CPython compiled to WebAssembly (`codejury wasm setup` installs it): needs no namespaces
     Wasm,
-    /// Native where the isolation asked for can be had, else wasm
+    /// Wasm, and native for programs that need what wasm lacks
     Auto,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WasmModeChoice {
+    /// By fuel and a virtual clock: the same on every machine, at any load
+    #[default]
+    Deterministic,
+    /// By the real clock: faster
+    Plain,
+}
+
+impl From<WasmModeChoice> for wasm::Mode {
+    fn from(choice: WasmModeChoice) -> Self {
+        match choice {
+            WasmModeChoice::Deterministic => Self::Deterministic,
+            WasmModeChoice::Plain => Self::Plain,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

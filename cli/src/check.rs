@@ -1,12 +1,10 @@
 //! `codejury dataset check`: do the dataset's own solutions pass under these limits?
 
-use std::sync::Arc;
-
 use eval::{CheckReport, EvalError};
-use executor::Sandbox;
 use judge::{InOrder, Judge, Submission, Verdict};
 
 use crate::args::CheckArgs;
+use crate::backend;
 use crate::dataset;
 use crate::exit::ExitCode;
 use crate::interrupt;
@@ -27,7 +25,10 @@ pub(crate) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let config = args.judging.judge_config();
     let sandbox_config = args.judging.sandbox_config()?;
     let dataset = dataset::open(args.reading.spec(vec![args.dataset.clone()]))?;
-    let judge = Judge::new(config, Arc::new(Sandbox::new(sandbox_config)?))?;
+    let judge = Judge::new(
+        config,
+        backend::runner(&args.judging.sandbox, sandbox_config)?,
+    )?;
     let cancel = interrupt::switch()?;
 
     // Read once to the end before anything runs: a bad row must not show after an hour.

@@ -3,22 +3,21 @@
 
 use std::time::Duration;
 
-use executor::{IsolationRequest, Network, PathRequest, Runner, Sandbox, SandboxConfig};
+use executor::{IsolationRequest, Network, PathRequest, Runner, SandboxConfig};
 use judge::{Aggregate, CacheConfig, IntegrityRequest, JudgeConfig, LimitOverrides, Overrides};
 
 use crate::args::{
     AggregateChoice, BackendChoice, CellsChoice, IntegrityChoice, IsolationChoice, JudgingArgs,
     LimitArgs, LimitsChoice, NetworkChoice, PathChoice, SandboxArgs,
 };
-use crate::exit::{ExitCode, Failure};
+use crate::exit::Failure;
 
 impl SandboxArgs {
     /// The sandbox asked for, with one slot for each processor.
     ///
     /// # Errors
     ///
-    /// Backend and isolation contradict each other (exit 2), or this build does not have what is
-    /// asked for (exit 3).
+    /// Flags contradict each other.
     pub(crate) fn config(&self) -> Result<SandboxConfig, Failure> {
         use BackendChoice as Backend;
         use IsolationChoice as Level;
@@ -26,23 +25,30 @@ impl SandboxArgs {
             (Some(Backend::Native), Some(Level::Wasm)) => {
                 return Err(contradiction("--backend native", "--isolation wasm"));
             }
+            (Some(Backend::Auto), Some(Level::Wasm)) => {
+                return Err(contradiction("--backend auto", "--isolation wasm"));
+            }
             (Some(Backend::Wasm), Some(Level::Namespaces)) => {
                 return Err(contradiction("--backend wasm", "--isolation namespaces"));
             }
             (Some(Backend::Wasm), Some(Level::Restricted)) => {
                 return Err(contradiction("--backend wasm", "--isolation restricted"));
             }
-            (Some(Backend::Wasm), _) | (_, Some(Level::Wasm)) => {
-                let message = "this build has no wasm backend";
-                return Err(Failure::new(ExitCode::HostCannot, message).hint(
-                    "leave --backend and --isolation away, or take what the host gives with \
-                     --isolation best-available",
-                ));
-            }
-            (_, None | Some(Level::Namespaces)) => IsolationRequest::Namespaces,
+            (_, None | Some(Level::Namespaces | Level::Wasm)) => IsolationRequest::Namespaces,
             (_, Some(Level::Restricted)) => IsolationRequest::Restricted,
             (_, Some(Level::BestAvailable)) => IsolationRequest::BestAvailable,
         };
+        if self.backend() == Backend::Wasm {
+            if self.python.is_some() {
+                return Err(contradiction("--backend wasm", "--python"));
+            }
+            if self.path != PathChoice::Auto {
+                return Err(contradiction("--backend wasm", "--path"));
+            }
+            if self.network() != Network::None {
+                return Err(contradiction("--backend wasm", "--network loopback"));
+            }
+        }
         if self.path == PathChoice::Warm && isolation == IsolationRequest::Restricted {
             return Err(contradiction("--path warm", "--isolation restricted"));
         }
@@ -56,6 +62,14 @@ impl SandboxArgs {
             },
             ..SandboxConfig::default()
         })
+    }
+
+    /// What runs programs; `--isolation wasm` says it too.
+    pub(crate) fn backend(&self) -> BackendChoice {
+        match (self.backend, self.isolation) {
+            (None, Some(IsolationChoice::Wasm)) => BackendChoice::Wasm,
+            (named, _) => named.unwrap_or(BackendChoice::Native),
+        }
     }
 
     pub(crate) fn network(&self) -> Network {
@@ -77,12 +91,12 @@ fn contradiction(one: &str, other: &str) -> Failure {
 }
 
 /// What programs run in, for people.
-pub(crate) fn describe(sandbox: &Sandbox) -> String {
-    let interpreter = sandbox.interpreter();
+pub(crate) fn describe(runner: &dyn Runner) -> String {
+    let interpreter = runner.interpreter();
     format!(
         "{}, {}, {} ({})",
-        sandbox.isolation().as_str(),
-        Runner::backend(sandbox),
+        runner.isolation().as_str(),
+        runner.backend(),
         interpreter.version,
         interpreter.executable.display()
     )

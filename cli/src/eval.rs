@@ -3,19 +3,16 @@
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ::eval::{
     Campaign, Done, EvalConfig, EvalError, Observer, Progress, Request, Stage, Start, Until,
 };
 use anyhow::Context as _;
-use executor::Sandbox;
 use indicatif::{ProgressBar, ProgressStyle};
 use judge::ErrorType;
 use serde_json::json;
 
-use crate::config;
 use crate::eval_args::{
     CampaignArgs, ConfigArgs, ConfigSource, EvalArgs, GeneratorChoice, GuardArgs, StageChoice,
     WatchArgs,
@@ -25,6 +22,7 @@ use crate::interrupt;
 use crate::output::{Palette, inline, print, say};
 use crate::summary::Report;
 use crate::units::show_duration;
+use crate::{backend, config};
 
 /// Plain lines come at most this often.
 const LINE_EVERY: Duration = Duration::from_secs(10);
@@ -156,8 +154,8 @@ fn campaign(
         slots: args.workers.map(usize::from),
         ..args.sandbox.config()?
     };
-    let sandbox = Arc::new(Sandbox::new(sandbox)?);
-    let description = config::describe(&sandbox);
+    let sandbox = backend::runner(&args.sandbox, sandbox)?;
+    let description = config::describe(sandbox.as_ref());
     let program = std::env::current_exe().context("cannot tell where codejury is")?;
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let campaign = Campaign {

@@ -16,7 +16,7 @@ use eval::{
     Answer, Completions, Dataset, DatasetSummary, EvalError, ExtractRule, Ledger, ResultsFolder,
     Scan, Start, judge_answers, scan,
 };
-use executor::{Cancel, Runner, Sandbox};
+use executor::{Cancel, Runner};
 use judge::Judge;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
@@ -27,7 +27,7 @@ use crate::interrupt;
 use crate::output::{inline, say};
 use crate::progress::{self, Event, Reporter};
 use crate::summary::{Report, counted};
-use crate::{config, dataset};
+use crate::{backend, config, dataset};
 
 /// Above this share of failures of ours, the numbers mean nothing.
 const MAX_API_ERROR_RATE: f64 = 0.02;
@@ -41,7 +41,7 @@ pub(crate) fn run(args: &JudgeArgs) -> anyhow::Result<ExitCode> {
     let sandbox_config = args.judging.sandbox_config()?;
     let datasets = open_datasets(args)?;
     let completions_name = completions_name(args)?;
-    let sandbox = Arc::new(Sandbox::new(sandbox_config)?);
+    let sandbox = backend::runner(&args.judging.sandbox, sandbox_config)?;
     let judge = Judge::new(config, sandbox.clone())?;
     let mut completions = open_completions(&completions_name)?;
     let mut jobs = Vec::new();
@@ -55,7 +55,7 @@ pub(crate) fn run(args: &JudgeArgs) -> anyhow::Result<ExitCode> {
     refuse_missing(&jobs, &completions_name, args.allow_missing)?;
     let settings = Settings {
         args,
-        sandbox: &sandbox,
+        sandbox: sandbox.as_ref(),
         completions: sha256_of(&completions_name)?,
     };
     let folders = open_folders(args, jobs, &settings)?;
@@ -64,7 +64,7 @@ pub(crate) fn run(args: &JudgeArgs) -> anyhow::Result<ExitCode> {
         judge: &judge,
         completions: &completions,
         extract: args.extract,
-        sandbox: config::describe(&sandbox),
+        sandbox: config::describe(sandbox.as_ref()),
         cancel: &interrupt::switch()?,
     };
     let mut reporter = progress::reporter(args.json);
@@ -228,7 +228,7 @@ fn sha256_of(name: &Path) -> anyhow::Result<String> {
 /// Everything that verdicts depend on, as `run.json` keeps it.
 struct Settings<'a> {
     args: &'a JudgeArgs,
-    sandbox: &'a Sandbox,
+    sandbox: &'a dyn Runner,
     completions: String,
 }
 
@@ -261,7 +261,7 @@ impl Settings<'_> {
             "integrity": judging.integrity,
             "network": judging.sandbox.network,
             "isolation": self.sandbox.isolation(),
-            "backend": Runner::backend(self.sandbox),
+            "backend": self.sandbox.backend(),
             "python": interpreter.version,
             "python_fingerprint": interpreter.fingerprint,
         });

@@ -8,6 +8,7 @@
 #![allow(rustdoc::invalid_html_tags)]
 
 mod args;
+mod backend;
 mod check;
 mod classify;
 mod compare;
@@ -40,6 +41,7 @@ use crate::exit::ExitCode;
 use crate::output::{Palette, say};
 
 fn main() -> std::process::ExitCode {
+    backend::serve_as_worker();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(usage) => {

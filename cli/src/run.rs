@@ -9,13 +9,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use executor::{
     Captured, LimitKind, Limits, MIB, Outcome, PathRequest, Program, RunReport, RunRequest,
-    Sandbox, SandboxConfig,
+    SandboxConfig,
 };
 use judge::UsageRow;
 use nix::sys::signal::Signal;
 use serde_json::{Map, Value, json};
 
 use crate::args::RunArgs;
+use crate::backend;
 use crate::exit::{ExitCode, Failure};
 use crate::interrupt;
 use crate::output::{self, Palette, multiline, say};
@@ -44,8 +45,8 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         network: args.sandbox.network(),
         ..RunRequest::python(&b""[..])
     };
-    let sandbox = Sandbox::new(config)?;
-    let report = sandbox.run_until(&request, Some(&interrupt::switch()?))?;
+    let runner = backend::runner(&args.sandbox, config)?;
+    let report = runner.run_until(&request, Some(&interrupt::switch()?))?;
     if args.json {
         output::print(to_json(&report) + "\n")?;
     } else {

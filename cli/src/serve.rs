@@ -10,6 +10,7 @@ use serde_json::json;
 use server::{Runners, ServeConfig, Server};
 
 use crate::args::{CellsChoice, ServeArgs};
+use crate::backend;
 use crate::config::describe;
 use crate::exit::ExitCode;
 use crate::output::{self, say};
@@ -32,14 +33,14 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
         ..args.sandbox.config()?
     };
     let more_paths = config.language_paths();
-    let python = Sandbox::new(sandbox.clone())?;
-    say(format!("codejury: {}\n", describe(&python)));
+    let python = backend::runner(&args.sandbox, sandbox.clone())?;
+    say(format!("codejury: {}\n", describe(python.as_ref())));
     let others = Sandbox::new(SandboxConfig {
         more_paths,
         ..sandbox
     })?;
     let runners = Runners {
-        python: Arc::new(python),
+        python,
         others: Arc::new(others),
         slots,
     };

@@ -62,6 +62,10 @@ fn mistakes_in_the_command_line_are_exit_2() {
         "judge --isolation wasm --backend native",
         "judge --isolation restricted --backend wasm",
         "judge --path warm --isolation restricted",
+        "judge --backend auto --isolation wasm",
+        "judge --backend wasm --python python3",
+        "judge --backend wasm --path cold",
+        "judge --backend wasm --network loopback",
         "run",
         "run prog.py --isolation best-available",
         "classify",
@@ -82,19 +86,26 @@ fn mistakes_in_the_command_line_are_exit_2() {
 }
 
 #[test]
-fn a_backend_that_this_build_lacks_is_exit_3() {
+fn a_backend_whose_interpreter_is_not_installed_is_exit_3() {
     let folder = Folder::new();
+    folder.file("x.py", "print(1)");
     for line in [
         "judge --backend wasm",
         "judge --isolation wasm",
         "run --backend wasm x.py",
+        "run --backend auto x.py",
     ] {
-        let ended = folder.run(line);
+        let mut command = folder.command(line.split_whitespace());
+        command.env("CODEJURY_WASM_DIR", folder.join("nothing"));
+        let ended = support::end_of(command.spawn().expect("it starts"));
         assert_eq!(ended.code, 3, "{line}: {}", ended.stderr);
         assert!(
             ended
                 .stderr
-                .starts_with("error: this build has no wasm backend\n  hint: ")
+                .starts_with("error: no interpreter for the wasm backend")
+                && ended.stderr.contains("hint: `codejury wasm setup --build`"),
+            "{}",
+            ended.stderr
         );
     }
 }

@@ -249,7 +249,7 @@ pub(crate) fn fixed_environment() -> Vec<(&'static str, &'static str)> {
     ]
 }
 
-/// [`fixed_environment`] with the cell's own folders and a request's additions, as `NAME=value`.
+/// `fixed_environment` with the cell's own folders and a request's additions, as `NAME=value`.
 pub fn environment((work, tmp): (PathBuf, PathBuf), added: &[(String, String)]) -> Vec<OsString> {
     let mut all: Vec<(OsString, OsString)> = fixed_environment()
         .into_iter()

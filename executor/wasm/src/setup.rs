@@ -44,6 +44,7 @@ const BUILD: &[(&str, &[u8])] = &[
     guest_file!("patches/clocks.patch"),
     guest_file!("patches/prepared-modules.patch"),
     guest_file!("patches/recursion-limits.patch"),
+    guest_file!("patches/sizes.patch"),
     guest_file!("patches/standard-library.patch"),
     guest_file!("patches/threads.patch"),
     guest_file!("prepare.py"),

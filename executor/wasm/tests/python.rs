@@ -62,6 +62,9 @@ fn expected(text: &str) -> Expected {
                     ("signal", signal) => Outcome::Signaled {
                         signal: number(signal).into(),
                     },
+                    ("limit", "memory") => Outcome::LimitExceeded {
+                        limit: LimitKind::Memory,
+                    },
                     ("limit", "wall_time") => Outcome::LimitExceeded {
                         limit: LimitKind::WallTime,
                     },
