@@ -560,3 +560,39 @@ fn zstd_of_tar(files: &[(&str, &[u8])]) -> Vec<u8> {
     let bytes = archive.into_inner().expect("it went into memory");
     zstd::encode_all(bytes.as_slice(), 1).expect("it is compressed")
 }
+
+#[test]
+fn the_backend_runs_on_what_is_installed() {
+    let folder = installed();
+    folder.file("x.py", "print(1)");
+    for flags in [
+        "--backend wasm",
+        "--backend wasm --wasm-mode plain",
+        "--isolation wasm",
+    ] {
+        let mut command = folder.command(format!("run {flags} --json x.py").split_whitespace());
+        command.env("CODEJURY_WASM_DIR", folder.join("home"));
+        let ended = end_of(command.spawn().expect("it starts"));
+        // The module's own sum, as its exit status.
+        assert_eq!(ended.code, 1, "{flags}: {}", ended.stderr);
+        for part in [
+            "\"code\":14",
+            "\"backend\":\"wasm\"",
+            "\"isolation\":\"wasm\"",
+            "\"module_sha256\":\"",
+        ] {
+            assert!(
+                ended.stdout.contains(part),
+                "{flags}: no {part} in {}",
+                ended.stdout
+            );
+        }
+        let has_fuel = !ended.stdout.contains("\"fuel\":null");
+        assert_eq!(
+            has_fuel,
+            !flags.contains("plain"),
+            "{flags}: {}",
+            ended.stdout
+        );
+    }
+}
