@@ -167,19 +167,21 @@ impl Pipes {
         }
     }
 
-    /// Takes what is left in the pipes. `all_dead`: no writer is left, so that this ends.
-    pub(crate) fn drain(&mut self, all_dead: bool) {
+    /// Takes what is left in the pipes, without waiting for more. A run that was ended before it fetched
+    /// its descriptors has left their other ends in the cell's socket, so no end of file may come.
+    pub(crate) fn drain(&mut self) {
         let streams = [
             (&mut self.stdout_pipe, &mut self.stdout),
             (&mut self.stderr_pipe, &mut self.stderr),
             (&mut self.report_pipe, &mut self.report),
         ];
         for (pipe, capture) in streams {
-            if let (false, Some(pipe)) = (all_dead, &pipe) {
-                // If that fails, what it holds is lost with the run.
-                if set_nonblocking(pipe).is_err() {
-                    continue;
-                }
+            // If that fails, what it holds is lost with the run.
+            if pipe
+                .as_ref()
+                .is_some_and(|pipe| set_nonblocking(pipe).is_err())
+            {
+                continue;
             }
             while read_some(pipe, capture) {}
         }

@@ -337,7 +337,7 @@ impl Sandbox {
             Err(Attempt::Lost(_)) if memory_killed => (Ended::default(), Vec::new(), true),
             Err(other) => return Err(other),
         };
-        pipes.drain(!gave_up);
+        pipes.drain();
         if cancel.is_some_and(Cancel::is_cancelled) && ended.stopped {
             return Err(Attempt::Failed(SandboxError::Cancelled));
         }

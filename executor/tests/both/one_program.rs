@@ -2,6 +2,7 @@
 // on which path (`PATH`).
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use executor::{
@@ -375,6 +376,33 @@ fn cancelling_ends_a_run_and_refuses_the_next() {
         Err(SandboxError::Cancelled)
     ));
     assert_eq!(run(&sandbox, &python("print(1)")).stdout.bytes, b"1\n");
+}
+
+/// Also before it has fetched its program and its descriptors, whose other ends then stay where they are.
+#[test]
+fn cancelling_at_any_moment_returns() {
+    let sandbox = Arc::new(sandbox());
+    let request = python("print(1)");
+    for step in 0..200 {
+        let (done, returned) = std::sync::mpsc::channel();
+        let cancel = Arc::new(Cancel::new().expect("an eventfd"));
+        let run = {
+            let (sandbox, request, cancel) = (sandbox.clone(), request.clone(), cancel.clone());
+            move || {
+                let result = sandbox.run_until(&request, Some(&cancel));
+                done.send(result).expect("the test waits for it");
+            }
+        };
+        std::thread::spawn(run);
+        std::thread::sleep(Duration::from_micros(10 * step));
+        cancel.cancel();
+        match returned.recv_timeout(Duration::from_secs(60)) {
+            Ok(Ok(report)) => assert_eq!(report.stdout.bytes, b"1\n", "step {step}"),
+            Ok(Err(error)) => assert!(matches!(error, SandboxError::Cancelled), "step {step}: {error}"),
+            Err(_) => panic!("step {step}: the run does not return"),
+        }
+    }
+    assert_eq!(run(&sandbox, &request).stdout.bytes, b"1\n");
 }
 
 #[test]
