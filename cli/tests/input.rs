@@ -37,6 +37,8 @@ fn folder() -> Folder {
         .file("corrupt.jsonl.gz", corrupt)
         .file("corrupt.parquet", b"PAR1 nothing that a parquet file has PAR1")
         .file("truncated.parquet", b"PAR1")
+        .file("text.parquet", "no parquet at all")
+        .file("zero_time.jsonl", format!("{PROBLEM}\n{}\n", PROBLEM.replace("\"a\"", "\"b\"").replace("\"kind\"", "\"limits\":{\"wall_time_ms\":0},\"kind\"")))
         .file("not_json.jsonl", format!("{PROBLEM}\nthis is no JSON\n"))
         .file("cut.jsonl", format!("{PROBLEM}\n{}", &PROBLEM[..40]))
         .file("list.jsonl", "[1, 2, 3]\n")
@@ -87,6 +89,14 @@ fn each_is_exit_2_and_says_where_and_what() {
         (
             "truncated parquet",
             "judge --dataset truncated.parquet --completions c.jsonl",
+        ),
+        (
+            "parquet by name only",
+            "judge --dataset text.parquet --completions c.jsonl",
+        ),
+        (
+            "a limit of 0",
+            "judge --dataset zero_time.jsonl --completions c.jsonl",
         ),
         (
             "no JSON",

@@ -397,12 +397,12 @@ impl EvalConfig {
                 "server.replicas must be at least 1",
             ),
             (
-                self.judging.run_timeout_s > 0.0 && self.judging.run_timeout_s < 1e6,
-                "judging.run_timeout_s must be above 0",
+                self.judging.run_timeout_s >= 0.001 && self.judging.run_timeout_s <= 86_400.0,
+                "judging.run_timeout_s must be between 0.001 and 86400 (a day)",
             ),
             (
-                self.judging.memory_limit_mb > 0,
-                "judging.memory_limit_mb must be at least 1",
+                (1..=1 << 20).contains(&self.judging.memory_limit_mb),
+                "judging.memory_limit_mb must be between 1 and 1048576",
             ),
             (self.watch.poll_s > 0.0, "watch.poll_s must be above 0"),
         ];
@@ -427,6 +427,10 @@ impl EvalConfig {
             dataset
                 .comparison()
                 .map_err(|reason| format!("datasets.{slug}.compare: {reason}"))?;
+            dataset
+                .limits
+                .check()
+                .map_err(|(name, reason)| format!("datasets.{slug}.limits.{name}: {reason}"))?;
             let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
             if slug.is_empty() || !slug.chars().all(plain) {
                 return Err(format!(

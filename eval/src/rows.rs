@@ -71,6 +71,13 @@ impl Rows {
             Some(_) => Origin::Packed,
             None => Origin::Plain,
         };
+        let named_parquet = path.extension().is_some_and(|end| end == "parquet");
+        if named_parquet && origin == Origin::Plain && !magic.is_empty() {
+            return Err(EvalError::Parquet {
+                path: path.to_owned(),
+                source: "it does not begin as such a file does".into(),
+            });
+        }
         let source = if origin == Origin::Parquet {
             Source::Parquet(Box::new(parquet::ParquetRows::open(
                 Arc::clone(&file),

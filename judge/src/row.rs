@@ -21,7 +21,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::{CallTest, Checker, Problem, StdioTest, Suite, Value};
+use crate::{CallTest, Checker, LimitOverrides, Problem, StdioTest, Suite, Value};
 
 /// Why a row is no problem. Readers add file and line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -103,14 +103,21 @@ impl Problem {
             Some(OneOrMany::One(source)) => vec![source],
             Some(OneOrMany::Many(sources)) => sources,
         };
+        let limits_of = |field: &str| -> Result<LimitOverrides, RowError> {
+            let limits: LimitOverrides = row.optional(field)?.unwrap_or_default();
+            limits
+                .check()
+                .map_err(|(name, reason)| RowError::new(format!("{field}.{name}"), reason))?;
+            Ok(limits)
+        };
         Ok(Self {
             problem_id: row.required("problem_id")?,
             dataset: row.optional("dataset")?.unwrap_or_default(),
             prompt: row.optional("prompt")?.unwrap_or_default(),
             suite,
             compare,
-            limits: row.optional("limits")?.unwrap_or_default(),
-            source_limits: row.optional("source_limits")?.unwrap_or_default(),
+            limits: limits_of("limits")?,
+            source_limits: limits_of("source_limits")?,
             references,
         })
     }

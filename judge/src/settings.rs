@@ -167,6 +167,36 @@ impl LimitOverrides {
         }
     }
 
+    /// Whether a run could be made under each limit that is stated.
+    ///
+    /// # Errors
+    ///
+    /// The first that is too small to run anything or larger than any host: its name, and why.
+    pub fn check(&self) -> Result<(), (&'static str, String)> {
+        const DAY_MS: u64 = 24 * 3600 * 1000;
+        const LARGEST: u64 = 1 << 50;
+        let bounds = [
+            ("wall_time_ms", self.wall_time_ms, 1, DAY_MS),
+            ("cpu_time_ms", self.cpu_time_ms, 1, 1024 * DAY_MS),
+            ("memory_bytes", self.memory_bytes, 1, LARGEST),
+            ("stdout_bytes", self.stdout_bytes, 0, LARGEST),
+            ("stderr_bytes", self.stderr_bytes, 0, LARGEST),
+            ("tasks", self.tasks.map(u64::from), 1, 32_768),
+            ("open_files", self.open_files.map(u64::from), 8, 1 << 20),
+            ("file_size_bytes", self.file_size_bytes, 0, LARGEST),
+            ("scratch_bytes", self.scratch_bytes, 1, LARGEST),
+            ("scratch_inodes", self.scratch_inodes, 1, 1 << 30),
+        ];
+        for (name, limit, least, most) in bounds {
+            if let Some(limit) = limit
+                && !(least..=most).contains(&limit)
+            {
+                return Err((name, format!("{limit} is not in {least}..={most}")));
+            }
+        }
+        Ok(())
+    }
+
     /// The limits stated here over the built-in ones. A CPU limit that nobody states is the wall
     /// limit.
     pub fn resolve(&self) -> Limits {

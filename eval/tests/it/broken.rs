@@ -102,6 +102,32 @@ fn every_broken_row_names_file_line_and_field() {
             format!("{NATIVE}\n{}\n{NATIVE}", NATIVE.replace("\"a\"", "\"b\"")),
             "FILE, line 3: problem \"a\" was already read from FILE, line 1",
         ),
+        (
+            "no time at all",
+            NATIVE.replace("\"kind\"", "\"limits\":{\"wall_time_ms\":0},\"kind\""),
+            "FILE, line 1, field `limits.wall_time_ms`: 0 is not in 1..=86400000",
+        ),
+        (
+            "no memory at all",
+            format!(
+                "{NATIVE}\n{}",
+                OTHER.replace("\"kind\"", "\"limits\":{\"memory_bytes\":0},\"kind\"")
+            ),
+            "FILE, line 2, field `limits.memory_bytes`: 0 is not in 1..=1125899906842624",
+        ),
+        (
+            "more time than anybody has",
+            NATIVE.replace(
+                "\"kind\"",
+                "\"source_limits\":{\"cpu_time_ms\":18446744073709551615},\"kind\"",
+            ),
+            "FILE, line 1, field `source_limits.cpu_time_ms`: 18446744073709551615 is not in 1..=88473600000",
+        ),
+        (
+            "too few descriptors for Python",
+            NATIVE.replace("\"kind\"", "\"limits\":{\"open_files\":3},\"kind\""),
+            "FILE, line 1, field `limits.open_files`: 3 is not in 8..=1048576",
+        ),
         // HumanEval.
         (
             "no test",
