@@ -7,7 +7,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -611,7 +611,6 @@ fn fingerprint(folder: &Folder) -> Vec<(String, String)> {
                 "wall_clock_time",
                 "throughput",
                 "avg_judge_time",
-                "/work",
                 "\"out\"",
                 "base_url",
             ];
@@ -649,14 +648,52 @@ fn strip(value: &mut Value) {
     }
 }
 
+/// A point of an evaluation, counted from where the one before was killed.
+#[derive(Debug)]
+enum Point {
+    Started,
+    Asked(usize),
+    Generated(usize),
+    Judged(usize),
+}
+
+/// Draws numbers; what was drawn is printed when the test fails.
+struct Draw(u64);
+
+impl Draw {
+    fn new() -> Self {
+        use std::hash::{BuildHasher as _, RandomState};
+        let seed = RandomState::new().hash_one(0);
+        eprintln!("seed {seed}");
+        Self(seed)
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % limit
+    }
+
+    fn point(&mut self) -> Point {
+        let more = 1 + self.below(4) as usize;
+        match self.below(4) {
+            0 => Point::Started,
+            1 => Point::Asked(more),
+            2 => Point::Generated(more),
+            _ => Point::Judged(more),
+        }
+    }
+}
+
 #[test]
-fn killed_at_twenty_points_it_ends_with_the_same_files() {
-    const COUNT: usize = 48;
+fn killed_at_twenty_random_points_it_ends_with_the_same_files() {
+    const COUNT: usize = 200;
+    const KILLS: usize = 20;
     let line = |url: &str| format!("eval --config eval.toml --step 500 --base-url {url}");
     let whole = setup(COUNT, "chat");
-    let mut plan_of_whole = plan(&whole, COUNT, json!([]));
-    plan_of_whole["delay_s"] = json!(0.05);
-    let fake = Fake::start(&whole, &plan_of_whole);
+    let fake = Fake::start(&whole, &plan(&whole, COUNT, json!([])));
     assert_eq!(whole.run(&line(&fake.url())).code, 0);
 
     let folder = setup(COUNT, "chat");
@@ -664,33 +701,44 @@ fn killed_at_twenty_points_it_ends_with_the_same_files() {
     plan["delay_s"] = json!(0.25);
     let fake = Fake::start(&folder, &plan);
     let url = fake.url();
-    let mut state = 0x9e37_79b9_u64;
-    let mut kills = 0;
-    let known = |row: &Value| row.get("completion").is_some();
-    while kills < 20 {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
-        let wait = Duration::from_millis(100 + (state >> 33) % 1200);
-        let before: Vec<String> = completions_whole(&folder)
+    let asked = || rows(&folder.join("requests.jsonl")).len();
+    let generated = || whole_rows(&folder, "completions").len();
+    let judged = || whole_rows(&folder, "verdicts").len();
+    let mut draw = Draw::new();
+    // Twenty in its midst, and three while its files are completed.
+    for kill in 0..KILLS + 3 {
+        let point = draw.point();
+        let delay = Duration::from_millis(draw.below(40));
+        let before: Vec<String> = whole_rows(&folder, "completions")
             .iter()
-            .filter(|row| known(row))
+            .filter(|row| row.get("completion").is_some())
             .map(|row| row["problem_id"].as_str().expect("an id").to_owned())
             .collect();
-        let asked_before = rows(&folder.join("requests.jsonl")).len();
+        let counts = (asked(), generated(), judged());
         let mut child = folder
             .command(line(&url).split_whitespace())
             .spawn()
             .expect("starts");
-        let begun = Instant::now();
-        while begun.elapsed() < wait && child.try_wait().expect("waits").is_none() {
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        wait_until("it is there, or at its end", || {
+            let there = match point {
+                _ if kill >= KILLS => judged() == COUNT,
+                Point::Started => true,
+                Point::Asked(more) => asked() >= counts.0 + more,
+                Point::Generated(more) => generated() >= counts.1 + more,
+                Point::Judged(more) => judged() >= counts.2 + more,
+            };
+            there || child.try_wait().expect("waits").is_some()
+        });
+        std::thread::sleep(delay);
+        let ended = child.try_wait().expect("waits");
+        assert!(
+            kill >= KILLS || ended.is_none(),
+            "{kill}: ended at {point:?}"
+        );
         let _ = child.kill();
         let _ = child.wait();
-        kills += 1;
         // What was on disk is not asked for again.
-        for request in &rows(&folder.join("requests.jsonl"))[asked_before..] {
+        for request in &rows(&folder.join("requests.jsonl"))[counts.0..] {
             let text = request.to_string();
             for id in &before {
                 let number = id.trim_start_matches("p/");
@@ -706,16 +754,17 @@ fn killed_at_twenty_points_it_ends_with_the_same_files() {
     for ((name, left), (_, right)) in fingerprint(&whole).iter().zip(fingerprint(&folder)) {
         assert_eq!(left, &right, "{name}");
     }
-    let asked = rows(&folder.join("requests.jsonl")).len();
+    let asked = asked();
     assert!(
-        asked <= COUNT + 20 * 4,
+        asked <= COUNT + KILLS * 4,
         "{asked} requests for {COUNT} samples"
     );
+    eprintln!("{asked} requests for {COUNT} samples in {KILLS} kills");
 }
 
-/// Whole rows of a file that may end in half a line.
-fn completions_whole(folder: &Folder) -> Vec<Value> {
-    let path = folder.join("outputs/eval_step_500/completions/d.jsonl");
+/// Whole rows of a file of the evaluation, which may end in half a line.
+fn whole_rows(folder: &Folder, of: &str) -> Vec<Value> {
+    let path = folder.join(format!("outputs/eval_step_500/{of}/d.jsonl"));
     let text = fs::read_to_string(path).unwrap_or_default();
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
     let rows = whole.lines().map(serde_json::from_str);
