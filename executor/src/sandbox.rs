@@ -260,7 +260,6 @@ impl Sandbox {
         let key = CellKey::new(self.path_of(request), request.network, &request.limits);
         // Files need a cell of their own: what a run may change must be gone with it.
         let alone = self.one_shot_cells
-            || request.network == Network::Loopback
             || !request.files.is_empty()
             || !request.collect.is_empty()
             || matches!(request.program, Program::Command { .. });
@@ -479,7 +478,7 @@ fn can_be_warm(request: &RunRequest) -> bool {
     let compiled = source.len() >= 4 && source[2..4] == *b"\r\n" && source[1] < 0x20;
     // A zygote has the limit on files already when it writes the program; exec comes after.
     let fits = source.len() as u64 <= request.limits.file_size_bytes;
-    as_started && !archive && !compiled && fits && request.network == Network::None
+    as_started && !archive && !compiled && fits
 }
 
 /// Why an attempt gave no report.

@@ -86,3 +86,47 @@ fn odd_programs_end_alike() {
     }
     assert!(different.is_empty(), "{}", different.join("\n"));
 }
+
+/// Where things lie in memory: the same for all runs of one cell, another for each cell.
+const WHICH_CELL: &str = "print(id(print))\n";
+
+#[test]
+fn a_loopback_is_handed_on_only_while_it_was_not_used() {
+    let sandbox = Sandbox::new(SandboxConfig {
+        slots: Some(1),
+        ..SandboxConfig::default()
+    })
+    .expect("this host can isolate (see `codejury doctor`)");
+    let run = |source: &str| {
+        let mut request = RunRequest::python(source.as_bytes());
+        request.network = executor::Network::Loopback;
+        let report = sandbox.run(&request).expect("a run");
+        assert_eq!(report.path, Path::Warm);
+        String::from_utf8_lossy(&report.stdout.bytes).into_owned()
+    };
+    let packets = "print(open('/proc/net/dev').read().split('lo:')[1].split()[1])\n";
+    let first = run(WHICH_CELL);
+    assert_eq!(run(WHICH_CELL), first, "nothing had happened");
+    let bound =
+        "import socket\nwith socket.socket() as s: s.bind(('127.0.0.1', 4711)); s.listen()\n";
+    assert_eq!(run(&format!("{bound}{WHICH_CELL}")), first);
+    assert_eq!(
+        run(&format!("{packets}{WHICH_CELL}")),
+        format!("0\n{first}")
+    );
+    for used in [
+        "s.sendto(b'x', ('127.0.0.1', 4711))",
+        "s.sendto(b'x', ('127.0.0.1', 4711)); s.close()",
+    ] {
+        let here = run(WHICH_CELL);
+        let source = format!("import socket\ns = socket.socket(type=socket.SOCK_DGRAM)\n{used}\n");
+        run(&source);
+        let after = run(&format!("{packets}{WHICH_CELL}"));
+        assert!(after.starts_with("0\n"), "{used}: {after}");
+        assert_ne!(
+            after,
+            format!("0\n{here}"),
+            "{used}: a used loopback was handed on"
+        );
+    }
+}

@@ -1,10 +1,12 @@
 //! The proof that a cell is what it was before its run.
 //!
 //! A run can change three things that outlive its processes: files in the scratch space, sockets
-//! that keep each other alive in flight, and what it left unread in the payload socket. The first
+//! that keep each other alive in flight (with a loopback also connections that linger), and what it
+//! left unread in the payload socket. The first
 //! shows in the tmpfs's free counts and in the change times of its folders (both: a file created
 //! and removed moves only the time, a file held by nobody's folder only the count). `O_TMPFILE`
-//! would move neither in time; the filter refuses it.
+//! would move neither in time; the filter refuses it. A loopback that moved a packet is never handed
+//! on: what a connection leaves in the kernel's caches has no count of its own.
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
@@ -17,6 +19,8 @@ pub(crate) struct Proof {
     main_file: OwnedFd,
     folders: Vec<OwnedFd>,
     sockstat: Option<OwnedFd>,
+    /// What the interfaces have moved; only looked at where the run has a loopback.
+    interfaces: Option<OwnedFd>,
     payload: RawFd,
     /// What one socket can hold: its send buffer, which no run can enlarge, and one message over.
     socket_bytes: u64,
@@ -29,26 +33,36 @@ struct State {
     free_inodes: u64,
     changed: [(i64, i64); SCRATCH.len()],
     main_file: (u32, u32, u32, i64),
-    /// The start of sockstat: counts of sockets.
-    sockets: [u8; 256],
+    sockets: Sockets,
+    /// Every counter of the interfaces.
+    moved: u64,
     payload_waits: bool,
 }
 
 impl Proof {
     /// Creates the empty `main.py` and takes the baseline.
-    pub(crate) fn new(payload: RawFd) -> Result<Self, Errno> {
+    pub(crate) fn new(payload: RawFd, loopback: bool) -> Result<Self, Errno> {
         let main_file = sys::open(Path::new(MAIN_FILE), libc::O_RDWR | libc::O_CREAT, 0o644)?;
         let folders = SCRATCH
             .iter()
             .map(|(_, at)| sys::open(Path::new(at), libc::O_RDONLY | libc::O_DIRECTORY, 0))
             .collect::<Result<Vec<_>, _>>()?;
         let sockstat = sys::open(Path::new("/proc/self/net/sockstat"), libc::O_RDONLY, 0).ok();
+        let interfaces = match loopback {
+            true => Some(sys::open(
+                Path::new("/proc/self/net/dev"),
+                libc::O_RDONLY,
+                0,
+            )?),
+            false => None,
+        };
         // Before Linux 6.13 change times move in clock ticks: let the one of our own writes pass.
         std::thread::sleep(std::time::Duration::from_millis(11));
         let mut proof = Self {
             main_file,
             folders,
             sockstat,
+            interfaces,
             payload,
             socket_bytes: sys::send_buffer_bytes(payload)?.saturating_mul(3) / 2,
             baseline: State {
@@ -56,7 +70,8 @@ impl Proof {
                 free_inodes: 0,
                 changed: [(0, 0); SCRATCH.len()],
                 main_file: (0, 0, 0, 0),
-                sockets: [0; 256],
+                sockets: Sockets::default(),
+                moved: 0,
                 payload_waits: false,
             },
         };
@@ -84,14 +99,17 @@ impl Proof {
     /// Bytes that the run's sockets may hold now: each counts with all that it could. Where they
     /// cannot be counted, 0.
     pub(crate) fn socket_bytes(&self) -> u64 {
+        let now = self.sockets().unwrap_or_default();
+        now.used.saturating_sub(self.baseline.sockets.used) * self.socket_bytes
+    }
+
+    fn sockets(&self) -> Result<Sockets, Errno> {
+        let Some(sockstat) = &self.sockstat else {
+            return Ok(Sockets::default());
+        };
         let mut text = [0; 512];
-        let n = self
-            .sockstat
-            .as_ref()
-            .and_then(|fd| sys::pread(fd.as_raw_fd(), &mut text).ok())
-            .unwrap_or(0);
-        sockets_used(&text[..n]).saturating_sub(sockets_used(&self.baseline.sockets))
-            * self.socket_bytes
+        let n = sys::pread(sockstat.as_raw_fd(), &mut text)?;
+        Ok(Sockets::read(&text[..n]))
     }
 
     /// Empties `main.py` and compares everything with the baseline.
@@ -107,9 +125,11 @@ impl Proof {
             let stat = sys::fstat(folder.as_raw_fd())?;
             *changed = (stat.st_ctime, stat.st_ctime_nsec);
         }
-        let mut sockets = [0; 256];
-        if let Some(sockstat) = &self.sockstat {
-            sys::pread(sockstat.as_raw_fd(), &mut sockets)?;
+        let mut moved = 0;
+        if let Some(interfaces) = &self.interfaces {
+            let mut text = [0; 1024];
+            let n = sys::pread(interfaces.as_raw_fd(), &mut text)?;
+            moved = sum_of_counters(&text[..n]);
         }
         let mut waiting = [libc::pollfd {
             fd: self.payload,
@@ -127,18 +147,48 @@ impl Proof {
                 main_file.st_nlink as u32,
                 main_file.st_size,
             ),
-            sockets,
+            sockets: self.sockets()?,
+            moved,
             payload_waits: waiting[0].revents & libc::POLLIN != 0,
         })
     }
 }
 
-/// The first line of sockstat: `sockets: used 3`.
-fn sockets_used(sockstat: &[u8]) -> u64 {
-    String::from_utf8_lossy(sockstat)
-        .lines()
-        .find_map(|line| line.strip_prefix("sockets: used ")?.trim().parse().ok())
-        .unwrap_or(0)
+/// Sockets of this network namespace. The rest of sockstat counts those of the whole host.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Sockets {
+    /// Of all families.
+    used: u64,
+    /// Of each internet protocol, connections that wait for their end, and fragments.
+    internet: [u64; 8],
+}
+
+impl Sockets {
+    fn read(sockstat: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(sockstat);
+        let mut words = text.split_ascii_whitespace();
+        let mut found = Self::default();
+        let mut places = found.internet.iter_mut();
+        while let Some(word) = words.next() {
+            let place = match word {
+                "used" => Some(&mut found.used),
+                "inuse" | "tw" => places.next(),
+                _ => None,
+            };
+            if let Some(place) = place {
+                *place = words.next().and_then(|n| n.parse().ok()).unwrap_or(0);
+            }
+        }
+        found
+    }
+}
+
+/// The sum of every number of /proc/net/dev.
+fn sum_of_counters(text: &[u8]) -> u64 {
+    String::from_utf8_lossy(text)
+        .split_ascii_whitespace()
+        .filter_map(|word| word.parse::<u64>().ok())
+        .fold(0, u64::wrapping_add)
 }
 
 #[cfg(test)]
@@ -146,11 +196,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sockets_are_counted() {
-        assert_eq!(
-            sockets_used(b"sockets: used 17\nTCP: inuse 0 orphan 0\n"),
-            17
-        );
-        assert_eq!(sockets_used(b""), 0);
+    fn sockets_of_this_namespace_are_counted_and_no_others() {
+        let text = |orphan, time_wait| {
+            format!(
+                "sockets: used 17\nTCP: inuse 2 orphan {orphan} tw {time_wait} alloc 5 mem 9\n\
+                 UDP: inuse 3 mem 8\nUDPLITE: inuse 0\nRAW: inuse 0\nFRAG: inuse 4 memory 6\n"
+            )
+        };
+        let read = |orphan, time_wait| Sockets::read(text(orphan, time_wait).as_bytes());
+        assert_eq!(read(0, 1).used, 17);
+        assert_eq!(read(0, 1).internet, [2, 1, 3, 0, 0, 4, 0, 0]);
+        assert_eq!(read(0, 1), read(7, 1));
+        assert_ne!(read(0, 1), read(0, 2));
+        assert_eq!(Sockets::read(b""), Sockets::default());
+    }
+
+    #[test]
+    fn one_more_packet_shows() {
+        let lo = |packets| {
+            format!(
+                "Inter-|   Receive |\n face |bytes packets|\n    lo:  0 {packets} 0 0 0 0 0 0 0 0\n"
+            )
+        };
+        assert_eq!(sum_of_counters(lo(0).as_bytes()), 0);
+        assert_eq!(sum_of_counters(lo(1).as_bytes()), 1);
     }
 }

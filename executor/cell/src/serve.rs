@@ -67,7 +67,7 @@ pub(crate) fn serve<L: Launch>(
     let proof = if setup.namespaces {
         Some(step(
             "taking the baseline",
-            Proof::new(payload.as_raw_fd()),
+            Proof::new(payload.as_raw_fd(), setup.loopback),
         )?)
     } else {
         None
