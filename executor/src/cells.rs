@@ -27,7 +27,7 @@ use tempfile::TempDir;
 use crate::cgroup::{CellCgroup, Cgroups};
 use crate::root_plan::RootPlan;
 use crate::seccomp::Filters;
-use crate::{Isolation, Limits, Network, SandboxError};
+use crate::{Imports, Isolation, Limits, Network, SandboxError};
 
 /// The executable of every cell, built by `build.rs`.
 const EXECUTABLE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/codejury-cell"));
@@ -44,6 +44,8 @@ pub(crate) struct CellKey {
     /// Whether runs are forked from a warmed interpreter.
     pub(crate) path: crate::Path,
     pub(crate) network: Network,
+    /// What lies ready in a warmed interpreter.
+    pub(crate) imports: Imports,
     tasks: u32,
     open_files: u32,
     file_size_bytes: u64,
@@ -52,10 +54,19 @@ pub(crate) struct CellKey {
 }
 
 impl CellKey {
-    pub(crate) fn new(path: crate::Path, network: Network, limits: &Limits) -> Self {
+    pub(crate) fn new(
+        path: crate::Path,
+        network: Network,
+        imports: Imports,
+        limits: &Limits,
+    ) -> Self {
         Self {
             path,
             network,
+            imports: match path {
+                crate::Path::Warm => imports,
+                crate::Path::Cold => Imports::default(),
+            },
             tasks: limits.tasks,
             open_files: limits.open_files,
             file_size_bytes: limits.file_size_bytes,
@@ -90,6 +101,8 @@ pub(crate) struct Cell {
     pub(crate) cgroup: CellCgroup,
     scratch: Option<TempDir>,
     pub(crate) runs: u64,
+    /// Memory of its own while it is idle.
+    pub(crate) own_bytes: u64,
 }
 
 impl Cell {
@@ -127,7 +140,7 @@ impl Cell {
             file_size_bytes: key.file_size_bytes,
             filters_once: plan.filters.once(key.network, memory_cgroup),
             filters_run: plan.filters.run(),
-            zygote: (key.path == crate::Path::Warm).then(|| zygote(plan)),
+            zygote: (key.path == crate::Path::Warm).then(|| zygote(plan, &key.imports)),
         };
         let (control, control_inside) = seqpacket_pair()?;
         let (payload, payload_inside) = seqpacket_pair()?;
@@ -154,8 +167,9 @@ impl Cell {
             cgroup,
             scratch,
             runs: 0,
+            own_bytes: 0,
         };
-        cell.await_ready().map_err(|error| match complaints {
+        cell.own_bytes = cell.await_ready().map_err(|error| match complaints {
             Some(stderr) => interpreters_words(error, stderr),
             None => error,
         })?;
@@ -163,9 +177,9 @@ impl Cell {
         Ok(cell)
     }
 
-    fn await_ready(&self) -> Result<(), SandboxError> {
+    fn await_ready(&self) -> Result<u64, SandboxError> {
         match hello(&self.control, Instant::now() + READY_WITHIN)? {
-            (Hello::Ready, _) => Ok(()),
+            (Hello::Ready(own_bytes), _) => Ok(own_bytes),
             (Hello::Failed(failure), _) => Err(setup_error(
                 &failure.step,
                 io::Error::from_raw_os_error(failure.errno),
@@ -275,11 +289,12 @@ pub fn environment((work, tmp): (PathBuf, PathBuf), added: &[(String, String)]) 
 }
 
 /// The interpreter as a run of it is started, to be stopped at its program.
-fn zygote(plan: &CellPlan) -> Zygote {
+fn zygote(plan: &CellPlan, imports: &Imports) -> Zygote {
     Zygote {
         program: plan.python.clone(),
         argv: vec![plan.python.clone().into(), MAIN_FILE.into()],
         env: environment((WORK_DIR.into(), "/tmp".into()), &[]),
+        imports: imports.to_wire(),
     }
 }
 

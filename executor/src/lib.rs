@@ -9,6 +9,8 @@ mod cgroup;
 mod doctor;
 mod error;
 mod host;
+mod idle;
+mod imports;
 mod interpreter;
 mod isolation;
 mod limits;
@@ -33,6 +35,7 @@ pub mod backend {
 
 pub use doctor::{Check, Status, doctor};
 pub use error::SandboxError;
+pub use imports::Imports;
 pub use interpreter::Interpreter;
 pub use isolation::{Isolation, IsolationRequest};
 pub use limits::{Limits, MIB, Usage};

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::{Isolation, Limits, Outcome, Usage};
+use crate::{Imports, Isolation, Limits, Outcome, Usage};
 
 /// One program to run.
 #[derive(Clone, Debug)]
@@ -25,6 +25,9 @@ pub struct RunRequest {
     pub limits: Limits,
     /// What network it sees.
     pub network: Network,
+    /// What a warmed interpreter has ready for this program, apart from time invisible to it; `None`
+    /// takes what its text imports.
+    pub imports: Option<Imports>,
     /// Gives the program descriptor 3, a pipe whose bytes come back in [`RunReport::report`]. For
     /// harnesses of ours; what is written there can be forged by the program.
     pub report_pipe: bool,
@@ -46,6 +49,7 @@ impl RunRequest {
             env: Vec::new(),
             limits: Limits::default(),
             network: Network::None,
+            imports: None,
             report_pipe: false,
             collect: Vec::new(),
         }

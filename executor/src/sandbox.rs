@@ -2,7 +2,7 @@
 //! what the cell says about its end becomes a report. The cell's own page (`cell/src/lib.rs`) tells
 //! who talks to whom.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -18,6 +18,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::cells::{self, Cell, CellKey, CellPlan, IdSource};
 use crate::cgroup::Cgroups;
+use crate::idle::Idle;
 use crate::outcome::{Evidence, classify};
 use crate::pipes::Pipes;
 use crate::root_plan::RootPlan;
@@ -25,8 +26,8 @@ use crate::seccomp::Filters;
 use crate::slots::Slots;
 use crate::validate::validate;
 use crate::{
-    Interpreter, Isolation, IsolationRequest, Limits, MIB, Network, Outcome, Path, PathRequest,
-    Program, RunReport, RunRequest, SandboxError, Usage, host,
+    Imports, Interpreter, Isolation, IsolationRequest, Limits, MIB, Network, Outcome, Path,
+    PathRequest, Program, RunReport, RunRequest, SandboxError, Usage, host,
 };
 
 /// After this many runs a cell is replaced, whatever the proof says.
@@ -35,6 +36,14 @@ const RUNS_PER_CELL: u64 = 2000;
 const KILL_GRACE: Duration = Duration::from_secs(10);
 /// Collected files larger than this are cut.
 const COLLECT_BYTES: u64 = 64 * MIB;
+/// Idle cells for each slot, at most: one in use now, others for programs with other needs.
+const IDLE_CELLS_PER_SLOT: usize = 4;
+/// Memory of idle cells: so much, and so much for each slot.
+const IDLE_BYTES: u64 = 512 * MIB;
+const IDLE_BYTES_PER_SLOT: u64 = 64 * MIB;
+/// Prints how much an interpreter maps with the packages that are put before it.
+const MAPPED: &str = "\nprint(*[line.split()[1] for line in open('/proc/self/status') if line.startswith('VmPeak:')])\n";
+
 /// How to build a [`Sandbox`].
 #[derive(Clone, Debug, Default)]
 pub struct SandboxConfig {
@@ -64,7 +73,11 @@ pub struct Sandbox {
     not_warm: Option<String>,
     one_shot_cells: bool,
     slots: Slots,
-    idle: Mutex<HashMap<CellKey, Vec<Cell>>>,
+    idle: Idle,
+    /// Imports that cannot be done beforehand.
+    not_importable: Mutex<HashSet<Imports>>,
+    /// What packages map when they are imported, in bytes.
+    package_bytes: Mutex<HashMap<Imports, u64>>,
 }
 
 /// Ends runs from outside. Clones share one switch; once thrown it stays thrown.
@@ -141,7 +154,12 @@ impl Sandbox {
                 },
                 one_shot_cells: config.one_shot_cells,
                 slots: Slots::new(slots.max(1)),
-                idle: Mutex::default(),
+                idle: Idle::new(
+                    IDLE_CELLS_PER_SLOT * slots.max(1),
+                    IDLE_BYTES + IDLE_BYTES_PER_SLOT * slots as u64,
+                ),
+                not_importable: Mutex::default(),
+                package_bytes: Mutex::default(),
             };
             let mut first = Err(None);
             if sandbox.not_warm.is_none() {
@@ -175,7 +193,9 @@ impl Sandbox {
     }
 
     fn start_first(&self, path: Path) -> Result<Cell, SandboxError> {
-        self.start_cell(CellKey::new(path, Network::None, &Limits::default()))
+        let limits = Limits::default();
+        let key = CellKey::new(path, Network::None, Imports::default(), &limits);
+        self.start_cell(key)
     }
 
     /// Why runs are not forked from a warmed interpreter here; `None`: they are, where a request
@@ -257,23 +277,27 @@ impl Sandbox {
 
     fn attempt(&self, request: &RunRequest, cancel: Option<&Cancel>) -> Result<RunReport, Attempt> {
         let begun = Instant::now();
-        let key = CellKey::new(self.path_of(request), request.network, &request.limits);
+        let imports = request
+            .imports
+            .clone()
+            .unwrap_or_else(|| match &request.program {
+                Program::Python { source, .. } => Imports::of([&source[..]]),
+                Program::Command { .. } => Imports::default(),
+            });
+        let address_space_bytes = self
+            .interpreter
+            .address_space_bytes
+            .saturating_add(self.package_bytes(&imports)?);
         // Files need a cell of their own: what a run may change must be gone with it.
         let alone = self.one_shot_cells
             || !request.files.is_empty()
             || !request.collect.is_empty()
             || matches!(request.program, Program::Command { .. });
-        let reused = if alone {
-            None
-        } else {
-            self.lock_idle().get_mut(&key).and_then(Vec::pop)
-        };
-        let mut cell = match reused {
-            Some(cell) => cell,
-            None => self.start_cell(key).map_err(Attempt::Failed)?,
-        };
+        let mut cell = self
+            .cell_for(request, imports, alone)
+            .map_err(Attempt::Failed)?;
         cell.runs += 1;
-        match self.run_in(&mut cell, request, cancel, begun) {
+        match self.run_in(&mut cell, request, cancel, begun, address_space_bytes) {
             Ok((report, reusable)) => {
                 if reusable && !alone {
                     self.give_back(cell, true);
@@ -282,6 +306,66 @@ impl Sandbox {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// A cell that waits, or a new one. Imports that fail beforehand are left to the program.
+    fn cell_for(
+        &self,
+        request: &RunRequest,
+        mut imports: Imports,
+        alone: bool,
+    ) -> Result<Cell, SandboxError> {
+        let path = self.path_of(request);
+        while let Some(less) = imports.less()
+            && lock(&self.not_importable).contains(&imports)
+        {
+            imports = less;
+        }
+        let mut failed = Vec::new();
+        let found = loop {
+            let key = CellKey::new(path, request.network, imports.clone(), &request.limits);
+            if !alone && let Some(cell) = self.idle.take(&key) {
+                break cell;
+            }
+            match (self.start_cell(key), imports.less()) {
+                (Ok(cell), _) => break cell,
+                (Err(SandboxError::CellSetup { .. }), Some(less)) if path == Path::Warm => {
+                    failed.push(std::mem::replace(&mut imports, less));
+                }
+                (Err(error), _) => return Err(error),
+            }
+        };
+        // Only now is it known that the imports were the reason.
+        lock(&self.not_importable).extend(failed);
+        Ok(found)
+    }
+
+    /// What the packages of a program map, in bytes: its limit on address space is for what it maps
+    /// itself. The same figure on both paths; found by a run of its own, once.
+    fn package_bytes(&self, imports: &Imports) -> Result<u64, Attempt> {
+        if imports.packages().is_empty() {
+            return Ok(0);
+        }
+        if let Some(known) = lock(&self.package_bytes).get(imports) {
+            return Ok(*known);
+        }
+        let mut source = String::new();
+        for name in imports.packages() {
+            source += &format!("try: import {name}\nexcept Exception: pass\n");
+        }
+        source += MAPPED;
+        let mut request = RunRequest::python(source.as_bytes());
+        request.imports = Some(Imports::default());
+        request.limits.memory_bytes = request.limits.memory_bytes.max(4096 * MIB);
+        let report = self.attempt(&request, None)?;
+        let kib = String::from_utf8_lossy(&report.stdout.bytes)
+            .trim()
+            .parse::<u64>();
+        let bytes = kib.map_or(0, |kib| {
+            (kib * 1024).saturating_sub(self.interpreter.address_space_bytes)
+        });
+        lock(&self.package_bytes).insert(imports.clone(), bytes);
+        Ok(bytes)
     }
 
     fn path_of(&self, request: &RunRequest) -> Path {
@@ -298,6 +382,7 @@ impl Sandbox {
         request: &RunRequest,
         cancel: Option<&Cancel>,
         begun: Instant,
+        address_space_bytes: u64,
     ) -> Result<(RunReport, bool), Attempt> {
         let limits = &request.limits;
         cell.cgroup
@@ -312,10 +397,7 @@ impl Sandbox {
             run: cell.runs,
             wall_ns: nanoseconds(limits.wall_time),
             cpu_ns: nanoseconds(limits.cpu_time),
-            address_space_bytes: self
-                .interpreter
-                .address_space_bytes
-                .saturating_add(limits.memory_bytes),
+            address_space_bytes: address_space_bytes.saturating_add(limits.memory_bytes),
             memory_bytes: limits.memory_bytes,
             payload_bytes: if inline { payload.len() as u32 } else { 0 },
             script: matches!(request.program, Program::Python { .. }),
@@ -435,33 +517,17 @@ impl Sandbox {
         if used && self.one_shot_cells {
             return;
         }
-        let mut idle = self.lock_idle();
-        // Cells of limits that nobody asks for any more must not pile up.
-        let count: usize = idle.values().map(Vec::len).sum();
-        let evicted = if count > 2 * self.slots.count {
-            let other = idle
-                .keys()
-                .find(|key| **key != cell.key && !idle[*key].is_empty())
-                .cloned();
-            other.and_then(|key| idle.get_mut(&key)?.pop())
-        } else {
-            None
-        };
-        idle.retain(|_, cells| !cells.is_empty());
-        idle.entry(cell.key.clone()).or_default().push(cell);
-        drop(idle);
-        drop(evicted); // ends a process: not under the lock
+        self.idle.give(cell);
     }
 
     /// Ends the cells that no run uses, and waits for their end. New runs start new ones.
     pub fn close_idle_cells(&self) {
-        let idle = std::mem::take(&mut *self.lock_idle());
-        drop(idle); // ends processes: not under the lock
+        self.idle.clear();
     }
+}
 
-    fn lock_idle(&self) -> MutexGuard<'_, HashMap<CellKey, Vec<Cell>>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether a zygote can do exactly what starting the interpreter for this request would do.

@@ -5,7 +5,6 @@ use std::sync::{Condvar, Mutex, PoisonError};
 /// How many runs may go on at once.
 #[derive(Debug)]
 pub struct Slots {
-    pub(crate) count: usize,
     free: Mutex<usize>,
     freed: Condvar,
 }
@@ -18,7 +17,6 @@ impl Slots {
     /// `count` places.
     pub fn new(count: usize) -> Self {
         Self {
-            count,
             free: Mutex::new(count),
             freed: Condvar::new(),
         }

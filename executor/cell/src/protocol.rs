@@ -10,7 +10,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 /// Changes whenever a message changes.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// The cell's end of the control socket.
 pub const CONTROL_FD: i32 = 3;
@@ -95,6 +95,17 @@ pub struct Zygote {
     pub argv: Vec<OsString>,
     /// Its environment, that of a run.
     pub env: Vec<OsString>,
+    /// What it imports beforehand.
+    pub imports: Imports,
+}
+
+/// Modules that lie ready for programs that import them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Imports {
+    /// Of the standard library; what they map is the zygote's own affair.
+    pub standard: Vec<String>,
+    /// Of packages; what they map is part of a run's limit on both paths.
+    pub packages: Vec<String>,
 }
 
 /// Host ids of a cell whose creator may map more than its own.
@@ -143,8 +154,8 @@ pub struct SetupFailure {
 pub enum Hello {
     /// Pid 1 exists; its pid (in the supervisor's namespace) follows, its pidfd is attached.
     Spawned(i32),
-    /// Ready for runs.
-    Ready,
+    /// Ready for runs; how many bytes of memory are its own.
+    Ready(u64),
     /// Not to be had.
     Failed(SetupFailure),
 }
@@ -405,6 +416,7 @@ macro_rules! wire_lists {
 }
 wire_lists!(
     Vec<u8>,
+    String,
     OsString,
     PathBuf,
     Bind,
@@ -432,7 +444,8 @@ wire_structs! {
         loopback, cgroups, oom_notice, memory_cgroup, landlock_abi, tasks, open_files,
         file_size_bytes, filters_once, filters_run, zygote,
     }
-    Zygote { program, argv, env }
+    Zygote { program, argv, env, imports }
+    Imports { standard, packages }
     SetupFailure { step, errno }
     RunHeader {
         run, wall_ns, cpu_ns, address_space_bytes, memory_bytes, payload_bytes, script, collect,
@@ -483,7 +496,7 @@ macro_rules! wire_enum {
     };
     (@value $t:ident $variant:ident $input:ident) => { $t::$variant };
 }
-wire_enum!(Hello { 1 => Spawned(i32), 2 => Ready, 3 => Failed(SetupFailure) });
+wire_enum!(Hello { 1 => Spawned(i32), 2 => Ready(u64), 3 => Failed(SetupFailure) });
 wire_enum!(Command { 4 => Run(RunHeader), 5 => Stop });
 
 /// Pid 1's answers during and after a run.

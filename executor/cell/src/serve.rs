@@ -79,10 +79,11 @@ pub(crate) fn serve<L: Launch>(
         "making a pipe",
         sys::set_nonblocking(failures.0.as_raw_fd()),
     )?;
+    let own_bytes = watch::own_bytes();
     lock_down::<L>(&setup)?;
     step(
         "reporting ready",
-        sys::send(control.as_raw_fd(), &Hello::Ready.encode(), None),
+        sys::send(control.as_raw_fd(), &Hello::Ready(own_bytes).encode(), None),
     )?;
     let server = Server::<L> {
         launch: PhantomData,

@@ -140,6 +140,11 @@ pub(crate) fn open(path: &Path, flags: i32, mode: u32) -> Result<OwnedFd, Errno>
     call!(libc::open(path.as_ptr(), flags | libc::O_CLOEXEC, mode)).map(|fd| own(fd as RawFd))
 }
 
+/// An empty file that only its descriptor names.
+pub(crate) fn memory_file(name: &CStr) -> Result<OwnedFd, Errno> {
+    call!(libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC)).map(|fd| own(fd as RawFd))
+}
+
 pub(crate) fn open_at(dir: RawFd, name: &CStr, flags: i32) -> Result<OwnedFd, Errno> {
     call!(libc::openat(dir, name.as_ptr(), flags | libc::O_CLOEXEC)).map(|fd| own(fd as RawFd))
 }

@@ -95,6 +95,19 @@ fn proportional_set_bytes(pid: i32) -> Option<u64> {
         .map(|kib| kib * 1024)
 }
 
+/// Memory of this process that no file backs, in bytes.
+pub(crate) fn own_bytes() -> u64 {
+    let text = fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let mut pages = text
+        .split_ascii_whitespace()
+        .skip(1)
+        .map(|n| n.parse::<u64>().unwrap_or(0));
+    let (resident, shared) = (pages.next().unwrap_or(0), pages.next().unwrap_or(0));
+    // SAFETY: sysconf only reads a constant.
+    let page_bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) }.max(1) as u64;
+    resident.saturating_sub(shared) * page_bytes
+}
+
 /// How long the main thread of `pid` has waited for a CPU, in nanoseconds.
 pub(crate) fn run_delay_ns(pid: i32) -> u64 {
     let path = PathBuf::from(format!("/proc/{pid}/schedstat"));

@@ -43,6 +43,7 @@ mod sys;
 mod watch;
 
 mod ending;
+mod imports;
 mod memory;
 mod python;
 mod run;
@@ -187,9 +188,18 @@ fn live(control: &std::os::fd::OwnedFd, path: &CStr) -> Step<Infallible> {
     let setup = step("reading the setup", read_setup())?;
     let python = python::Python::find(path)?;
     python.prepare()?;
+    let imports = setup.zygote.as_ref().map(|zygote| &zygote.imports);
+    let (standard, packages) = imports.map_or((&[][..], &[][..]), |imports| {
+        (&imports.standard[..], &imports.packages[..])
+    });
+    quietly(&python, || python.warm(standard))?;
     text::use_huge_pages();
     step("setting limits", child::set_cell_limits(&setup))?;
     step("setting limits", set_stack())?;
+    // Packages come after: a run's limit holds what they map already, on both paths.
+    let extra_bytes = step("reading own memory", before.grown_since())?;
+    quietly(&python, || python.warm(packages))?;
+    python.settle()?;
     let threads = sys::thread_count();
     if threads != 1 {
         return step(
@@ -197,7 +207,6 @@ fn live(control: &std::os::fd::OwnedFd, path: &CStr) -> Step<Infallible> {
             Err(libc::EBUSY),
         );
     }
-    let extra_bytes = step("reading own memory", before.grown_since())?;
     // Whatever fork needs of the interpreter is held from here on, for all runs.
     python.before_fork();
     let _ = READY.set(Ready {
@@ -206,6 +215,39 @@ fn live(control: &std::os::fd::OwnedFd, path: &CStr) -> Step<Infallible> {
     });
     let last_pid = sys::is_open(LAST_PID_FD).then(|| sys::own(LAST_PID_FD));
     serve::serve::<run::Forked>(control, sys::own(PAYLOAD_FD), last_pid, setup)
+}
+
+/// Runs `work`; whatever it writes on standard output or error is a failure: a program that imports
+/// the same shows it, and a fork of this process would not.
+fn quietly(python: &python::Python, work: impl FnOnce() -> Step<()>) -> Step<()> {
+    let streams = [1, 2];
+    let file = step("making a file", sys::memory_file(c"codejury-said"))?;
+    let mut kept = Vec::new();
+    for stream in streams {
+        kept.push(step("keeping a stream", sys::dup_above(stream, 16))?);
+        step("turning a stream", sys::dup2(file.as_raw_fd(), stream))?;
+    }
+    let done = work();
+    python.flush();
+    for (stream, kept) in streams.into_iter().zip(kept) {
+        step("turning a stream back", sys::dup2(kept, stream))?;
+        sys::close(kept);
+    }
+    done?;
+    let mut said = [0; 200];
+    match step(
+        "reading what was said",
+        sys::pread(file.as_raw_fd(), &mut said),
+    )? {
+        0 => Ok(()),
+        n => step(
+            format!(
+                "importing beforehand in silence (it says: {})",
+                String::from_utf8_lossy(&said[..n]).trim()
+            ),
+            Err(libc::ENOEXEC),
+        ),
+    }
 }
 
 fn read_setup() -> Result<Setup, Errno> {

@@ -2,8 +2,9 @@
 # the interpreter afterwards is what a cold one has when it opens its program, and nothing else that
 # a program could see.
 #
-# In: path, finish (called last at exit). Out: objects, freeze_count, unfreeze, frozen,
-# streams, suspended, weak, stdout, stderr, exit_keeps_error.
+# In: path, finish (called last at exit), find_and_load. Out: objects, freeze_count, unfreeze, frozen,
+# streams, suspended, weak, stdout, stderr, exit_keeps_error; and, for imports done beforehand
+# (imports.rs has the theory): hidden, original, modules, finders, path_entries.
 import sys
 
 seen = set(sys.modules)
@@ -40,10 +41,170 @@ streams = (_io.TextIOWrapper, _io.BufferedWriter, _io.BufferedRandom, _io.Buffer
 streams += (_io.BufferedReader, _io.FileIO)
 weak = type(__import__("_weakref").ref(finish.__class__))
 objects, freeze_count, unfreeze = gc.get_objects, gc.get_freeze_count, gc.unfreeze
+collect, freeze = gc.collect, gc.freeze
 
 for name in [name for name in sys.modules if name not in seen]:
     del sys.modules[name]
-del running, seen, main
-gc.collect()
-gc.freeze()
-frozen = freeze_count()
+del running, main  # not the modules: until 3.9 the exit handlers live in one
+
+# Imports done beforehand.
+
+modules = sys.modules
+bootstrap = modules["_frozen_importlib"]
+builtins = modules["builtins"]
+original, original_import = bootstrap._find_and_load, builtins.__import__
+filters = modules["_warnings"].filters
+finders, path_entries = tuple(sys.meta_path), tuple(sys.path)
+cached_paths = set(sys.path_importer_cache)
+settings = (dict(modules["os"].environ), tuple(sys.path_hooks)) if "os" in modules else ()
+# Of each module that was loaded: the names of those that it asked for, in this order.
+uses = {}
+loading, count = [[]], [len(modules)]
+names = [None]
+# Of some modules: what is to be done in the run that gets them.
+after = {}
+register_at_fork = modules["posix"].register_at_fork
+hidden = {}
+
+
+def note(name):
+    if name not in loading[-1]:
+        loading[-1].append(name)
+
+
+def note_aliases():
+    """What the module that is being loaded has put there itself, under names of its choice."""
+    if len(modules) != count[0]:
+        for name in [name for name in modules if name not in uses and name not in seen]:
+            uses[name] = []
+            note(name)
+        count[0] = len(modules)
+
+
+def load_and_note(name, import_):
+    note_aliases()
+    note(name)
+    used = uses.setdefault(name, [])
+    loading.append(used)
+    names.append(name)
+    try:
+        module = original(name, import_)
+        note_aliases()
+    finally:
+        loading.pop()
+        names.pop()
+        count[0] = len(modules)
+    return module
+
+
+def import_and_note(name, globals=None, locals=None, fromlist=(), level=0):
+    module = original_import(name, globals, locals, fromlist, level)
+    if level:
+        name = bootstrap._resolve_name(name, bootstrap._calc___package__(globals), level)
+    note_aliases()
+    note(name)
+    for item in fromlist or ():
+        if "%s.%s" % (name, item) in modules:
+            note("%s.%s" % (name, item))
+    return module
+
+
+def note_at_fork(**calls):
+    """A run is a fork, but of a module that it does not get it need not do anything."""
+
+    def follow():
+        register_at_fork(**calls)
+        calls.get("after_in_child", int)()
+
+    then(names[-1], follow)
+
+
+def then(name, call):
+    after.setdefault(name, []).append(call)
+
+
+def hook(find, import_, register):
+    bootstrap._find_and_load, builtins.__import__ = find, import_
+    for name in ("posix", "os"):
+        if name in modules:
+            modules[name].register_at_fork = register
+
+
+def warm(wanted):
+    """Imports these as a program would. What is not installed is left to the program."""
+    hook(load_and_note, import_and_note, note_at_fork)
+    try:
+        for name in wanted:
+            before = list(filters)
+            try:
+                exec("import " + name, {"__name__": "__main__", "__builtins__": builtins})
+            except ModuleNotFoundError as error:
+                if error.name is None or not (name + ".").startswith(error.name + "."):
+                    raise
+            if filters != before:
+                filters_follow(name, [item for item in filters if item not in before])
+                filters[:] = before
+    finally:
+        hook(original, original_import, register_at_fork)
+    if (tuple(sys.meta_path), tuple(sys.path)) != (finders, path_entries):
+        raise RuntimeError("they change how modules are found")
+    if settings and (dict(modules["os"].environ), tuple(sys.path_hooks)) != settings:
+        raise RuntimeError("they change the environment")
+
+
+def filters_follow(name, added):
+    def follow():
+        filters[:0] = added
+        state = modules["_warnings"]
+        for changed in ("_filters_mutated", "_filters_mutated_lock_held"):
+            getattr(state, changed, int)()
+
+    then(name, follow)
+
+
+def random_seeded_anew():
+    modules["numpy.random.mtrand"]._rand.seed()
+
+
+def main_thread_renamed():
+    thread = modules["threading"].main_thread()
+    getattr(thread, "_set_native_id", int)()
+
+
+def follower(name):
+    if name == "numpy.random.mtrand":
+        then(name, random_seeded_anew)
+    if name == "threading":
+        then(name, main_thread_renamed)
+    calls = after.get(name)
+    return calls and (lambda: [call() for call in calls])
+
+
+def settle():
+    """Hides what was imported beforehand, and keeps the collector away from everything so far."""
+    global hidden, frozen
+    for name, module in list(modules.items()):
+        if name in seen:
+            continue
+        parent, _, child = name.rpartition(".")
+        owner = modules.get(parent)
+        bound = getattr(owner, "__dict__", {}).get(child) is module
+        hidden[name] = (
+            module,
+            tuple(uses.get(name, ())),
+            parent,
+            owner,
+            child if bound else None,
+            follower(name),
+        )
+    for name, (module, _, _, owner, child, _) in hidden.items():
+        del modules[name]
+        if child is not None:
+            delattr(owner, child)
+    if hidden:
+        bootstrap._find_and_load = find_and_load
+    for entry in [entry for entry in sys.path_importer_cache if entry not in cached_paths]:
+        del sys.path_importer_cache[entry]
+    collect()
+    freeze()
+    frozen = freeze_count()

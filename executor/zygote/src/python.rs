@@ -4,6 +4,7 @@ use std::ffi::{CStr, CString, c_char, c_int, c_long, c_void};
 use std::ptr;
 
 use crate::ending;
+use crate::imports;
 use crate::protocol::SetupFailure;
 use crate::step::Step;
 
@@ -49,13 +50,21 @@ api! {
     PyOS_BeforeFork: fn();
     PyOS_AfterFork_Child: fn();
     Py_FinalizeEx: fn() -> c_int;
+    Py_IncRef: fn(Reference);
     Py_DecRef: fn(Reference);
     PyDict_New: fn() -> Reference;
+    PyDict_GetItem: fn(Reference, Reference) -> Reference;
+    PyDict_SetItem: fn(Reference, Reference, Reference) -> c_int;
+    PyDict_DelItem: fn(Reference, Reference) -> c_int;
     PyDict_GetItemString: fn(Reference, *const c_char) -> Reference;
     PyDict_SetItemString: fn(Reference, *const c_char, Reference) -> c_int;
     PyDict_DelItemString: fn(Reference, *const c_char) -> c_int;
+    PyList_New: fn(isize) -> Reference;
+    PyList_Append: fn(Reference, Reference) -> c_int;
     PyList_Size: fn(Reference) -> isize;
     PyList_GetItem: fn(Reference, isize) -> Reference;
+    PyTuple_New: fn(isize) -> Reference;
+    PyTuple_SetItem: fn(Reference, isize, Reference) -> c_int;
     PyTuple_Size: fn(Reference) -> isize;
     PyTuple_GetItem: fn(Reference, isize) -> Reference;
     PyUnicode_DecodeFSDefault: fn(*const c_char) -> Reference;
@@ -65,13 +74,14 @@ api! {
     PyImport_AddModule: fn(*const c_char) -> Reference;
     PyModule_GetDict: fn(Reference) -> Reference;
     PyEval_GetBuiltins: fn() -> Reference;
+    Py_CompileStringExFlags: fn(*const c_char, *const c_char, c_int, *mut Flags, c_int) -> Reference;
     PyEval_EvalCode: fn(Reference, Reference, Reference) -> Reference;
-    PyRun_StringFlags: fn(*const c_char, c_int, Reference, Reference, *mut c_void) -> Reference;
     PyRun_FileExFlags: fn(
         *mut libc::FILE, *const c_char, c_int, Reference, Reference, c_int, *mut Flags
     ) -> Reference;
     PyMarshal_ReadObjectFromString: fn(*const c_char, isize) -> Reference;
     PyCFunction_NewEx: fn(*const Method, Reference, Reference) -> Reference;
+    PyObject_SetAttr: fn(Reference, Reference, Reference) -> c_int;
     PyObject_GetAttrString: fn(Reference, *const c_char) -> Reference;
     PyObject_CallObject: fn(Reference, Reference) -> Reference;
     PyObject_Str: fn(Reference) -> Reference;
@@ -106,9 +116,12 @@ pub(crate) struct Method {
     doc: *const c_char,
 }
 
+const ARGUMENTS: c_int = 1; // METH_VARARGS
 const NO_ARGUMENTS: c_int = 4; // METH_NOARGS
 /// Grammar start for a file's content (`Py_file_input`).
 const FILE_INPUT: c_int = 257;
+/// The file name of `prepare.py`: to Python, its frames are those of the import system.
+const PREPARE: &CStr = c"<frozen importlib._bootstrap>";
 
 struct Shared(Method);
 // SAFETY: the pointers lead to static strings; nobody writes through them.
@@ -117,6 +130,12 @@ static FINISH: Shared = Shared(Method {
     name: c"finish".as_ptr(),
     function: ending::finish,
     flags: NO_ARGUMENTS,
+    doc: ptr::null(),
+});
+static FIND_AND_LOAD: Shared = Shared(Method {
+    name: c"_find_and_load".as_ptr(),
+    function: imports::find_and_load,
+    flags: ARGUMENTS,
     doc: ptr::null(),
 });
 
@@ -188,7 +207,7 @@ impl Python {
         })
     }
 
-    /// Runs `prepare.py`.
+    /// Runs `prepare.py`: what python does before its program, and the functions called later.
     pub(crate) fn prepare(&self) -> Step<()> {
         let api = &self.api;
         let source = CString::new(include_str!("prepare.py")).unwrap_or_default();
@@ -198,25 +217,78 @@ impl Python {
             let set = |name: &CStr, value| {
                 (api.PyDict_SetItemString)(self.prepared, name.as_ptr(), value)
             };
-            let path = (api.PyUnicode_DecodeFSDefault)(self.path.as_ptr());
-            let finish =
-                (api.PyCFunction_NewEx)(&raw const FINISH.0, ptr::null_mut(), ptr::null_mut());
+            let function = |method: &'static Shared| {
+                (api.PyCFunction_NewEx)(&raw const method.0, ptr::null_mut(), ptr::null_mut())
+            };
             set(c"__builtins__", (api.PyEval_GetBuiltins)());
-            set(c"path", path);
-            set(c"finish", finish);
-            (api.PyRun_StringFlags)(
+            set(c"path", (api.PyUnicode_DecodeFSDefault)(self.path.as_ptr()));
+            set(c"finish", function(&FINISH));
+            set(c"find_and_load", function(&FIND_AND_LOAD));
+            let code = (api.Py_CompileStringExFlags)(
                 source.as_ptr(),
+                PREPARE.as_ptr(),
                 FILE_INPUT,
-                self.prepared,
-                self.prepared,
                 ptr::null_mut(),
-            )
+                -1,
+            );
+            match code.is_null() {
+                true => code,
+                false => (api.PyEval_EvalCode)(code, self.prepared, self.prepared),
+            }
         };
-        if done.is_null() {
+        self.done("preparing the interpreter", done)
+    }
+
+    /// Imports modules, to be hidden by [`Python::settle`].
+    pub(crate) fn warm(&self, names: &[String]) -> Step<()> {
+        if names.is_empty() {
+            return Ok(());
+        }
+        let api = &self.api;
+        // SAFETY: the GIL is held; list and tuple take the references made for them.
+        let done = unsafe {
+            let list = (api.PyList_New)(0);
+            for name in names {
+                let name = CString::new(name.as_str()).unwrap_or_default();
+                (api.PyList_Append)(list, (api.PyUnicode_DecodeFSDefault)(name.as_ptr()));
+            }
+            let arguments = (api.PyTuple_New)(1);
+            (api.PyTuple_SetItem)(arguments, 0, list);
+            (api.PyObject_CallObject)(self.left(c"warm"), arguments)
+        };
+        self.done("importing beforehand", done)
+    }
+
+    /// Hides what was imported, and keeps the collector away from everything so far.
+    pub(crate) fn settle(&self) -> Step<()> {
+        // SAFETY: the GIL is held; `prepare.py` left this function.
+        let done = unsafe { (self.api.PyObject_CallObject)(self.left(c"settle"), ptr::null_mut()) };
+        self.done("settling the interpreter", done)
+    }
+
+    /// Writes out what Python's streams hold.
+    pub(crate) fn flush(&self) {
+        // SAFETY: the GIL is held; streams are borrowed from sys; a failure is none of ours.
+        unsafe {
+            for name in [c"stdout", c"stderr"] {
+                let stream = (self.api.PySys_GetObject)(name.as_ptr());
+                if !stream.is_null() && stream != self.none {
+                    let flush = (self.api.PyObject_GetAttrString)(stream, c"flush".as_ptr());
+                    if !flush.is_null() {
+                        (self.api.PyObject_CallObject)(flush, ptr::null_mut());
+                    }
+                }
+            }
+            (self.api.PyErr_Clear)();
+        }
+    }
+
+    fn done(&self, what: &str, result: Reference) -> Step<()> {
+        if result.is_null() {
             // SAFETY: the GIL is held; the description is text that lives until it is copied.
             let text = unsafe { self.describe_error() };
             return Err(SetupFailure {
-                step: format!("preparing the interpreter ({text})"),
+                step: format!("{what} ({text})"),
                 errno: libc::ENOEXEC,
             });
         }

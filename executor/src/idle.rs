@@ -1,0 +1,101 @@
+//! Cells that wait for their next run, within a budget.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::cells::{Cell, CellKey};
+
+/// Idle cells, by what runs need. Too many, or too large ones, and those go first whose kind was not
+/// asked for the longest.
+#[derive(Debug)]
+pub(crate) struct Idle {
+    most_cells: usize,
+    most_bytes: u64,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    kinds: HashMap<CellKey, Kind>,
+    cells: usize,
+    bytes: u64,
+    clock: u64,
+}
+
+#[derive(Debug, Default)]
+struct Kind {
+    cells: Vec<Cell>,
+    asked_at: u64,
+}
+
+impl Idle {
+    pub(crate) fn new(most_cells: usize, most_bytes: u64) -> Self {
+        Self {
+            most_cells,
+            most_bytes,
+            inner: Mutex::default(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A cell for such a run, if one waits.
+    pub(crate) fn take(&self, key: &CellKey) -> Option<Cell> {
+        let mut inner = self.lock();
+        inner.clock += 1;
+        let now = inner.clock;
+        let kind = inner.kinds.get_mut(key)?;
+        kind.asked_at = now;
+        let cell = kind.cells.pop()?;
+        inner.cells -= 1;
+        inner.bytes -= cell.own_bytes;
+        Some(cell)
+    }
+
+    /// Keeps a clean cell. Others may have to go for it.
+    pub(crate) fn give(&self, cell: Cell) {
+        let mut evicted = Vec::new();
+        let mut inner = self.lock();
+        inner.clock += 1;
+        let now = inner.clock;
+        inner.cells += 1;
+        inner.bytes += cell.own_bytes;
+        let kind = inner.kinds.entry(cell.key.clone()).or_default();
+        kind.asked_at = now;
+        kind.cells.push(cell);
+        while inner.cells > self.most_cells || inner.bytes > self.most_bytes && inner.cells > 1 {
+            let Some(oldest) = inner.oldest() else { break };
+            evicted.push(oldest);
+        }
+        drop(inner);
+        drop(evicted); // ends processes: not under the lock
+    }
+
+    /// Ends them all.
+    pub(crate) fn clear(&self) {
+        let cells = std::mem::take(&mut *self.lock());
+        drop(cells); // ends processes: not under the lock
+    }
+}
+
+impl Inner {
+    fn oldest(&mut self) -> Option<Cell> {
+        let key = self
+            .kinds
+            .iter()
+            .min_by_key(|(_, kind)| kind.asked_at)
+            .map(|(key, _)| key.clone())?;
+        let kind = self.kinds.get_mut(&key)?;
+        let cell = kind.cells.pop();
+        if kind.cells.is_empty() {
+            self.kinds.remove(&key);
+        }
+        if let Some(cell) = &cell {
+            self.cells -= 1;
+            self.bytes -= cell.own_bytes;
+        }
+        cell
+    }
+}

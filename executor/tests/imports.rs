@@ -1,0 +1,351 @@
+//! Imports done beforehand: a program sees of them nothing but the time they save.
+
+use std::path::{Path as FilePath, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use executor::{Path, PathRequest, RunReport, RunRequest, Sandbox, SandboxConfig};
+
+/// A virtual environment with packages of our own, under names that are imported beforehand.
+fn python() -> &'static FilePath {
+    static FOLDER: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
+    let (_, python) = FOLDER.get_or_init(|| {
+        let folder = tempfile::tempdir_in("/var/tmp").expect("a temporary folder");
+        let base = std::env::var("CODEJURY_TEST_PYTHON").unwrap_or("python3".to_owned());
+        let made = Command::new(base)
+            .args(["-m", "venv", "--without-pip"])
+            .arg(folder.path())
+            .status();
+        assert!(
+            made.expect("python starts").success(),
+            "python makes a venv"
+        );
+        let python = folder.path().join("bin/python");
+        let answer = Command::new(&python)
+            .args(["-c", "import site; print(site.getsitepackages()[0])"])
+            .output()
+            .expect("python starts");
+        let packages = PathBuf::from(String::from_utf8_lossy(&answer.stdout).trim());
+        let add = |name: &str, text: &str| {
+            let file = packages.join(name);
+            std::fs::create_dir_all(file.parent().expect("a folder")).expect("a folder");
+            std::fs::write(file, text).expect("a file");
+        };
+        // Well-behaved, with parts that ask for each other.
+        add(
+            "sympy/__init__.py",
+            "import warnings, json\nfrom . import core\nfrom .core import value\n\
+             warnings.filterwarnings('ignore', message='sympy')\nimport sympy.late\n",
+        );
+        add("sympy/core.py", "import sympy\nfrom .deep import value\n");
+        add(
+            "sympy/deep.py",
+            "import sys\nvalue = 42\nsys.modules['sympy.alias'] = sys\n",
+        );
+        add(
+            "sympy/late.py",
+            "from sympy import core\nloaded_with = core.value\n",
+        );
+        add("sympy/unused.py", "value = 'unused'\n");
+        // Only Python itself may do what these do.
+        add("networkx/__init__.py", "print('hello from networkx')\n");
+        add(
+            "mpmath/__init__.py",
+            "import os\nos.environ['MPMATH'] = '1'\n",
+        );
+        add("pandas/__init__.py", "1 / 0\n");
+        add(
+            "sortedcontainers.py",
+            "import warnings\nwarnings.warn('old', DeprecationWarning, stacklevel=2)\nx = 1\n",
+        );
+        add(
+            "scipy/__init__.py",
+            "import threading\nstop = threading.Event()\n\
+             threading.Thread(target=stop.wait, daemon=True).start()\n",
+        );
+        (folder, python)
+    });
+    python
+}
+
+fn sandbox(path: PathRequest) -> Sandbox {
+    Sandbox::new(SandboxConfig {
+        python: Some(python().to_owned()),
+        path,
+        slots: Some(1),
+        ..SandboxConfig::default()
+    })
+    .expect("this host can isolate (see `codejury doctor`)")
+}
+
+fn run(sandbox: &Sandbox, source: &str) -> RunReport {
+    sandbox
+        .run(&RunRequest::python(source.as_bytes()))
+        .expect("a run")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// What a program can see of imports, before and after each.
+const SEEN: &str = "
+import sys
+def seen(what):
+    parts = [name + ':' + ','.join(sorted(k for k, v in vars(module).items() if type(v) is type(sys)))
+             for name, module in list(sys.modules.items())]
+    filters = getattr(sys.modules.get('_warnings'), 'filters', ())
+    print(what, parts, list(filters), sys.path, sys.meta_path, sys.path_hooks, sys.warnoptions)
+seen('start')
+";
+
+#[test]
+fn every_standard_import_shows_the_same_modules_in_the_same_order() {
+    let (warm, cold) = (sandbox(PathRequest::Warm), sandbox(PathRequest::Cold));
+    for names in [
+        "typing",
+        "collections",
+        "re",
+        "bisect",
+        "heapq",
+        "random",
+        "functools",
+        "copy",
+        "string",
+        "fractions",
+        "operator",
+        "datetime",
+        "hashlib",
+        "decimal",
+        "queue",
+        "json",
+        "array",
+        "statistics",
+        "enum",
+        "dataclasses",
+        "contextlib",
+        "threading",
+        "struct",
+        "textwrap",
+        "unicodedata",
+        "calendar",
+        "numbers",
+        "inspect",
+        "traceback",
+        "collections.abc",
+        "math",
+        "cmath",
+        "itertools",
+        "types",
+        "abc",
+        "json re",
+        "re json",
+        "random statistics fractions",
+        "logging re",
+        "unittest",
+        "asyncio typing",
+        "multiprocessing queue",
+        "csv typing",
+        "importlib inspect",
+        "json.encoder",
+        "json.tool re",
+        "collections typing",
+        "pickle copy",
+        "concurrent.futures heapq",
+        "sympy",
+        "sympy.core",
+        "sympy.unused re",
+        "re sympy.late",
+        "json sympy",
+        "xml.dom.minidom re",
+        "tempfile random",
+    ] {
+        let mut source = SEEN.to_owned();
+        for name in names.split(' ') {
+            source += &format!("import {name}\nseen({name:?})\n");
+        }
+        let (a, b) = (run(&warm, &source), run(&cold, &source));
+        assert_eq!((a.path, b.path), (Path::Warm, Path::Cold), "{names}");
+        assert_eq!(a.outcome, b.outcome, "{names}");
+        assert_eq!(text(&a.stderr.bytes), text(&b.stderr.bytes), "{names}");
+        let (a, b) = (text(&a.stdout.bytes), text(&b.stdout.bytes));
+        for (a, b) in a.lines().zip(b.lines()) {
+            let mask = |line: &str| {
+                line.split("0x")
+                    .map(|p| p.trim_start_matches(|c: char| c.is_ascii_hexdigit()))
+                    .collect::<String>()
+            };
+            assert_eq!(mask(a), mask(b), "{names}");
+        }
+        assert_eq!(a.lines().count(), b.lines().count(), "{names}");
+    }
+}
+
+/// Runs each program on both paths; what they print must be the same, and `expected` in it.
+fn assert_alike(cases: &[(&str, &str, &str)]) {
+    let (warm, cold) = (sandbox(PathRequest::Warm), sandbox(PathRequest::Cold));
+    for (name, source, expected) in cases {
+        let (a, b) = (run(&warm, source), run(&cold, source));
+        assert_eq!((a.path, b.path), (Path::Warm, Path::Cold), "{name}");
+        for (a, b) in [(&a.stdout, &b.stdout), (&a.stderr, &b.stderr)] {
+            assert_eq!(text(&a.bytes), text(&b.bytes), "{name}");
+        }
+        assert_eq!(a.outcome, b.outcome, "{name}");
+        let printed = text(&a.stdout.bytes) + &text(&a.stderr.bytes);
+        assert!(printed.contains(expected), "{name}: {printed}");
+    }
+}
+
+#[test]
+fn a_program_decides_what_a_name_means() {
+    assert_alike(&[
+        (
+            "a file beside the program",
+            "open('random.py', 'w').write('x = 1')\nimport random\nprint(random.__file__, random.x)\n",
+            "/work/random.py 1",
+        ),
+        (
+            "a package beside the program",
+            "import os\nos.mkdir('json')\nopen('json/__init__.py', 'w').write('x = 2')\nimport json\nprint(json.x)\n",
+            "2",
+        ),
+        (
+            "a folder before all others",
+            "import os, sys\nos.mkdir('/tmp/a')\nopen('/tmp/a/re.py', 'w').write('x = 3')\nsys.path.insert(0, '/tmp/a')\nimport re\nprint(re.x)\n",
+            "3",
+        ),
+        (
+            "an archive",
+            "import sys, zipfile\nwith zipfile.ZipFile('/tmp/a.zip', 'w') as z: z.writestr('heapq.py', 'x = 4')\nsys.path.insert(0, '/tmp/a.zip')\nfor m in ('heapq', '_heapq'): sys.modules.pop(m, None)\nimport heapq\nprint(heapq.x)\n",
+            "4",
+        ),
+        (
+            "no path at all",
+            "import sys\nsys.path[:] = []\nimport statistics\n",
+            "No module named 'statistics'",
+        ),
+        (
+            "a finder of its own",
+            "import sys\nclass Finder:\n  @staticmethod\n  def find_spec(name, path, target=None):\n    if name == 'bisect': raise ImportError('mine')\nsys.meta_path.insert(0, Finder)\nimport bisect\n",
+            "ImportError: mine",
+        ),
+        (
+            "None forbids",
+            "import sys\nsys.modules['random'] = None\nimport random\n",
+            "import of random halted; None in sys.modules",
+        ),
+        (
+            "its own module",
+            "import sys, types\nsys.modules['string'] = types.SimpleNamespace(x=5)\nimport string, textwrap\nprint(string.x)\n",
+            "5",
+        ),
+        (
+            "a second copy",
+            "import sys, string\na = string\ndel sys.modules['string']\nimport string\nprint(a is string, a.digits == string.digits)\n",
+            "False True",
+        ),
+        (
+            "a part whose package was replaced",
+            "import sys, types\nsys.modules['json'] = types.ModuleType('json')\ntry: import json.decoder\nexcept ImportError as e: print(e)\n",
+            "'json' is not a package",
+        ),
+        (
+            "a part that was not asked for",
+            "import collections, importlib\nprint(hasattr(importlib, 'util'), hasattr(collections, 'abc'))\nimport typing\nprint(hasattr(collections, 'abc'))\n",
+            "True",
+        ),
+        (
+            "a failing import",
+            "import typing\nfrom random import nothing\n",
+            "cannot import name 'nothing' from 'random'",
+        ),
+        (
+            "reload",
+            "import importlib, bisect\nprint(importlib.reload(bisect) is bisect)\n",
+            "True",
+        ),
+        (
+            "threads",
+            "import threading\nt = threading.main_thread()\nprint(t is threading.current_thread(), t.native_id == threading.get_native_id(), threading.active_count())\n",
+            "True True 1",
+        ),
+        (
+            "imports from a thread",
+            "import threading\nt = threading.Thread(target=lambda: __import__('statistics'))\nt.start(); t.join()\nimport statistics\nprint(statistics.mean([1, 2, 3]))\n",
+            "2",
+        ),
+        (
+            "seeds",
+            "import random\nrandom.seed(7)\nprint(random.random(), random.sample(range(100), 5))\n",
+            "0.3238",
+        ),
+        (
+            "pickles",
+            "import pickle, dataclasses, decimal, re\n@dataclasses.dataclass\nclass A:\n  x: int = 1\nprint(pickle.loads(pickle.dumps(A(2))), pickle.loads(pickle.dumps(decimal.Decimal('1.5'))), pickle.loads(pickle.dumps(re.compile('a'))))\n",
+            "A(x=2) 1.5 re.compile('a')",
+        ),
+    ]);
+}
+
+#[test]
+fn what_only_python_itself_may_do_is_left_to_it() {
+    assert_alike(&[
+        (
+            "it prints",
+            "import networkx\nprint('main')\n",
+            "hello from networkx\nmain",
+        ),
+        (
+            "it sets a variable",
+            "import os, mpmath\nprint(os.environ['MPMATH'])\n",
+            "1",
+        ),
+        (
+            "it changes nothing before",
+            "import os\nprint(os.environ.get('MPMATH'))\nif 0:\n    import mpmath\n",
+            "None",
+        ),
+        (
+            "it fails",
+            "try:\n    import pandas\nexcept ZeroDivisionError: print('failed')\n",
+            "failed",
+        ),
+        (
+            "it warns",
+            "import sortedcontainers\nprint(sortedcontainers.x)\n",
+            "DeprecationWarning: old",
+        ),
+        (
+            "it starts a thread",
+            "import scipy, threading\nprint(threading.active_count())\nscipy.stop.set()\n",
+            "2",
+        ),
+        (
+            "it is not there",
+            "import numpy\n",
+            "No module named 'numpy'",
+        ),
+        (
+            "one is there, one not",
+            "import sympy, numpy\n",
+            "No module named 'numpy'",
+        ),
+        (
+            "it filters warnings",
+            "import warnings\nn = len(warnings.filters)\nimport sympy\nprint(len(warnings.filters) - n, sympy.value)\n",
+            "1 42",
+        ),
+    ]);
+}
+
+#[test]
+fn every_run_has_random_numbers_of_its_own() {
+    let sandbox = sandbox(PathRequest::Warm);
+    let source = "import random, uuid\nprint(random.random(), uuid.uuid4())\n";
+    let runs: Vec<String> = (0..20)
+        .map(|_| text(&run(&sandbox, source).stdout.bytes))
+        .collect();
+    for (i, a) in runs.iter().enumerate() {
+        assert!(a.len() > 40 && !runs[..i].contains(a), "{a}");
+    }
+}
