@@ -349,3 +349,12 @@ fn every_run_has_random_numbers_of_its_own() {
         assert!(a.len() > 40 && !runs[..i].contains(a), "{a}");
     }
 }
+
+#[test]
+fn what_is_printed_at_the_very_end_is_not_lost() {
+    assert_alike(&[(
+        "a finalizer",
+        "import typing, random\nclass A:\n  def __del__(self): print('dies')\na = A()\n",
+        "dies",
+    )]);
+}

@@ -192,13 +192,13 @@ fn live(control: &std::os::fd::OwnedFd, path: &CStr) -> Step<Infallible> {
     let (standard, packages) = imports.map_or((&[][..], &[][..]), |imports| {
         (&imports.standard[..], &imports.packages[..])
     });
-    quietly(&python, || python.warm(standard))?;
+    warm_quietly(&python, standard)?;
     text::use_huge_pages();
     step("setting limits", child::set_cell_limits(&setup))?;
     step("setting limits", set_stack())?;
     // Packages come after: a run's limit holds what they map already, on both paths.
     let extra_bytes = step("reading own memory", before.grown_since())?;
-    quietly(&python, || python.warm(packages))?;
+    warm_quietly(&python, packages)?;
     python.settle()?;
     let threads = sys::thread_count();
     if threads != 1 {
@@ -217,9 +217,12 @@ fn live(control: &std::os::fd::OwnedFd, path: &CStr) -> Step<Infallible> {
     serve::serve::<run::Forked>(control, sys::own(PAYLOAD_FD), last_pid, setup)
 }
 
-/// Runs `work`; whatever it writes on standard output or error is a failure: a program that imports
-/// the same shows it, and a fork of this process would not.
-fn quietly(python: &python::Python, work: impl FnOnce() -> Step<()>) -> Step<()> {
+/// Imports beforehand; whatever that writes on standard output or error is a failure: a program that
+/// imports the same shows it, and a fork of this process would not.
+fn warm_quietly(python: &python::Python, names: &[String]) -> Step<()> {
+    if names.is_empty() {
+        return Ok(());
+    }
     let streams = [1, 2];
     let file = step("making a file", sys::memory_file(c"codejury-said"))?;
     let mut kept = Vec::new();
@@ -227,7 +230,7 @@ fn quietly(python: &python::Python, work: impl FnOnce() -> Step<()>) -> Step<()>
         kept.push(step("keeping a stream", sys::dup_above(stream, 16))?);
         step("turning a stream", sys::dup2(file.as_raw_fd(), stream))?;
     }
-    let done = work();
+    let done = python.warm(names);
     python.flush();
     for (stream, kept) in streams.into_iter().zip(kept) {
         step("turning a stream back", sys::dup2(kept, stream))?;

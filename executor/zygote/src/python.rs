@@ -241,9 +241,6 @@ impl Python {
 
     /// Imports modules, to be hidden by [`Python::settle`].
     pub(crate) fn warm(&self, names: &[String]) -> Step<()> {
-        if names.is_empty() {
-            return Ok(());
-        }
         let api = &self.api;
         // SAFETY: the GIL is held; list and tuple take the references made for them.
         let done = unsafe {
@@ -268,18 +265,23 @@ impl Python {
 
     /// Writes out what Python's streams hold.
     pub(crate) fn flush(&self) {
-        // SAFETY: the GIL is held; streams are borrowed from sys; a failure is none of ours.
+        let api = &self.api;
+        // SAFETY: the GIL is held; streams are borrowed from sys; what is new is given back, since a
+        // reference would keep a stream from its last flush.
         unsafe {
             for name in [c"stdout", c"stderr"] {
-                let stream = (self.api.PySys_GetObject)(name.as_ptr());
-                if !stream.is_null() && stream != self.none {
-                    let flush = (self.api.PyObject_GetAttrString)(stream, c"flush".as_ptr());
-                    if !flush.is_null() {
-                        (self.api.PyObject_CallObject)(flush, ptr::null_mut());
-                    }
+                let stream = (api.PySys_GetObject)(name.as_ptr());
+                if stream.is_null() || stream == self.none {
+                    continue;
                 }
+                let flush = (api.PyObject_GetAttrString)(stream, c"flush".as_ptr());
+                if flush.is_null() {
+                    continue;
+                }
+                (api.Py_DecRef)((api.PyObject_CallObject)(flush, ptr::null_mut()));
+                (api.Py_DecRef)(flush);
             }
-            (self.api.PyErr_Clear)();
+            (api.PyErr_Clear)(); // a failure is none of ours
         }
     }
 
