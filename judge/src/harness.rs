@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::sync::{Arc, OnceLock};
 
-use executor::{Limits, Outcome, Program, RunRequest, Runner, SandboxError};
+use executor::{Imports, Limits, Outcome, Program, RunRequest, Runner, SandboxError};
 
 use crate::marshal::Marshal;
 use crate::value::{MAX_DEPTH, canonical_int};
@@ -125,6 +125,13 @@ impl Harness {
             args: Vec::new(),
         };
         request.stdin = stdin.into();
+        // The program is ours; what it will import stands in what it is given.
+        let tests = suite_texts(&problem.suite);
+        request.imports = Some(Imports::of(
+            [&*source.bytes, problem.prompt.as_bytes()]
+                .into_iter()
+                .chain(tests.iter().map(|text| text.as_bytes())),
+        ));
         request.report_pipe = true;
         Ok(Job { request, proofs })
     }
@@ -149,6 +156,25 @@ impl Harness {
             return Err(SandboxError::Interpreter { path, reason });
         }
         Ok(self.code.get_or_init(|| report.report))
+    }
+}
+
+/// The texts of a suite that are run beside the submission.
+fn suite_texts(suite: &Suite) -> Vec<&str> {
+    match suite {
+        Suite::Stdio { .. } => Vec::new(),
+        Suite::Check { test, .. } => vec![test],
+        Suite::Asserts {
+            setup,
+            imports,
+            tests,
+            ..
+        } => std::iter::once(setup)
+            .chain(imports)
+            .chain(tests)
+            .map(String::as_str)
+            .collect(),
+        Suite::Call { setup, .. } => vec![setup],
     }
 }
 

@@ -183,6 +183,7 @@ impl Job {
             content: Arc::from(content.as_slice()),
         });
         let request = RunRequest {
+            imports: None,
             code: None,
             program: Program::Python {
                 source: Arc::from(source),
