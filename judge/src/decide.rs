@@ -38,7 +38,33 @@ impl Decision {
         self.exception = exception;
         self
     }
+
+    /// Names the module that the backend's interpreter lacks, if it is why the program failed: a
+    /// reader must not take it for the program's mistake.
+    pub(crate) fn for_lack_of(mut self, missing: &[String]) -> Self {
+        let Some(exception) = self.exception.as_ref().filter(|exception| {
+            self.error_type == RuntimeError && LACKING.contains(&exception.class.as_str())
+        }) else {
+            return self;
+        };
+        // A traceback on stderr gives no message here; it was read where the list was made.
+        let named = |module: &&String| {
+            exception.message.is_empty() || exception.message.contains(module.as_str())
+        };
+        if let Some(module) = missing.iter().find(named) {
+            self.subtype = Some(format!("unsupported:{module}"));
+        }
+        self
+    }
 }
+
+/// What is raised for want of a module, or of what it needs.
+const LACKING: [&str; 4] = [
+    "ModuleNotFoundError",
+    "ImportError",
+    "OSError",
+    "RuntimeError",
+];
 
 /// How a run ended, if it did not end by itself with status 0.
 pub(crate) fn abnormal(outcome: Outcome, stderr: &[u8]) -> Option<Decision> {
@@ -360,5 +386,44 @@ pub(crate) fn outcome_words(outcome: Outcome) -> String {
         }
         .into(),
         Outcome::CellLost => "cell_lost".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lack_of_the_interpreter_is_named_and_nothing_else_is() {
+        let failed = |class: &str, message: &str| {
+            Decision::new(RuntimeError, class).with(Some(Exception {
+                class: class.to_owned(),
+                message: message.to_owned(),
+                ..Exception::default()
+            }))
+        };
+        let missing = ["socket".to_owned(), "numpy".to_owned()];
+        for (decision, expected) in [
+            (
+                failed("ModuleNotFoundError", "No module named 'numpy'"),
+                "unsupported:numpy",
+            ),
+            (failed("ModuleNotFoundError", ""), "unsupported:socket"),
+            (
+                failed("OSError", "this interpreter has no socket"),
+                "unsupported:socket",
+            ),
+            (failed("OSError", "No such file"), "OSError"),
+            (
+                failed("ModuleNotFoundError", "No module named 'maths'"),
+                "ModuleNotFoundError",
+            ),
+            (failed("ValueError", "numpy"), "ValueError"),
+            (Decision::new(WrongAnswer, "wrong_output"), "wrong_output"),
+        ] {
+            let found = decision.clone().for_lack_of(&missing);
+            assert_eq!(found.subtype.as_deref(), Some(expected), "{decision:?}");
+            assert_eq!(decision.clone().for_lack_of(&[]), decision);
+        }
     }
 }

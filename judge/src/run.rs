@@ -81,6 +81,10 @@ impl CaseFacts {
             report.outcome,
             Outcome::LimitExceeded { .. } | Outcome::CellLost
         );
+        let decision = match &report.wasm {
+            Some(wasm) => decision.for_lack_of(&wasm.missing),
+            None => decision,
+        };
         let shown = decision.error_type == ErrorType::RuntimeError && !by_limit;
         Self {
             decision,
@@ -239,7 +243,9 @@ impl Context<'_> {
     /// A run of the submission: its times can come near their limits.
     fn run_submission(&mut self, request: &RunRequest) -> Result<RunReport, Failure> {
         let report = self.run(request)?;
-        self.tally.near_limit |= near_limit(&report.usage, &request.limits);
+        // Fuel is the same everywhere: no run of wasm is near a limit by chance.
+        self.tally.near_limit |=
+            report.wasm.is_none() && near_limit(&report.usage, &request.limits);
         Ok(report)
     }
 }
