@@ -61,6 +61,26 @@ fn mask(text: &str) -> String {
     out
 }
 
+/// The program's code; `None`: it does not compile, or not without a warning.
+fn compiled(sandbox: &Sandbox, request: &RunRequest) -> Option<std::sync::Arc<[u8]>> {
+    let executor::Program::Python { source, .. } = &request.program else {
+        return None;
+    };
+    let name = sandbox.interpreter().script();
+    let mut compile = RunRequest::python(
+        format!(
+            "import marshal, sys\ncode = compile(sys.stdin.buffer.read(), {name:?}, 'exec', 0, True)\n\
+             open(3, 'wb').write(marshal.dumps(code))\n"
+        )
+        .as_bytes(),
+    );
+    compile.stdin = source.clone();
+    compile.report_pipe = true;
+    let report = sandbox.run(&compile).expect("a run");
+    let fine = report.outcome == executor::Outcome::Exited { code: 0 };
+    (fine && report.stderr.bytes_total == 0).then(|| report.report.into())
+}
+
 #[test]
 fn odd_programs_end_alike() {
     let (warm, cold) = (sandbox(PathRequest::Warm), sandbox(PathRequest::Cold));
@@ -76,6 +96,15 @@ fn odd_programs_end_alike() {
         let (a, b) = (warm.run(&request), cold.run(&request));
         let (a, b) = (a.expect("a run"), b.expect("a run"));
         assert_eq!((a.path, b.path), (Path::Warm, Path::Cold), "{name}");
+        // The same once more, compiled beforehand as a judge does it.
+        request.code = compiled(&warm, &request);
+        if request.code.is_some() {
+            let c = warm.run(&request).expect("a run");
+            if facts(&c) != facts(&b) {
+                let (c, b) = (facts(&c), facts(&b));
+                different.push(format!("== {name}, compiled\nwarm {c:?}\ncold {b:?}"));
+            }
+        }
         if facts(&a) != facts(&b) {
             different.push(format!(
                 "== {name}\nwarm {:?}\ncold {:?}",

@@ -4,6 +4,7 @@
 #
 #   judge                                    this process
 #     | -- stdin: job ----------------------->| compile the submission     -> "compiled" / "rejected"
+#     |                                       | (a program: its code, too)  -> "code"
 #     |                                       | run its module level       -> "fatal" if it raises
 #     |           tests ..................... | read only now, compiled under a file name of their own
 #     |           proof 0, proof 1 .......... | read after test 0, after test 1 -> "result" each
@@ -35,7 +36,8 @@ def harness():
     PROOF_SIZE = 16
     MAX_DEPTH = 400
 
-    read, write, leave, loads = os.read, os.write, os._exit, marshal.loads
+    read, write, leave = os.read, os.write, os._exit
+    loads, dumps = marshal.loads, marshal.dumps
     modules, settrace, setprofile, exc_info = sys.modules, sys.settrace, sys.setprofile, sys.exc_info
     unlimited_digits = getattr(sys, "set_int_max_str_digits", None)
     module_type, code_type = type(sys), type(harness_code)
@@ -167,7 +169,7 @@ def harness():
         form = "program" if stands_alone(job["source"], entry_point) else "continuation"
     try:
         source = prompt + job["source"] if form == "continuation" else job["source"]
-        program = [compiled(source)]
+        program = [compiled(source, job["script"] or SUBMISSION)]
     except BaseException as error:
         line = getattr(error, "lineno", None) or 0
         message = getattr(error, "msg", None)
@@ -180,6 +182,8 @@ def harness():
         program = [compiled(job["setup"], TESTS)] + program
     send(b"compiled", utf8(form))
     if kind == "compile":
+        if job["script"]:
+            send(b"code", dumps(program[0]))
         leave(0)
 
     kept = {}

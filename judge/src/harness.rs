@@ -108,7 +108,8 @@ impl Harness {
         let code = self.code(runner)?;
         let mut stdin = Vec::with_capacity(code.len() + source.bytes.len() + 4096);
         push_block(&mut stdin, code);
-        push_block(&mut stdin, &job_object(problem, source, task));
+        let script = runner.interpreter().script();
+        push_block(&mut stdin, &job_object(problem, source, task, script));
         let mut proofs = Vec::new();
         if let (Task::Tests, Some(tests)) = (task, tests_object(problem)) {
             push_block(&mut stdin, &tests);
@@ -192,7 +193,7 @@ fn fresh_proofs(count: usize) -> io::Result<Vec<[u8; PROOF_BYTES]>> {
     Ok(proofs)
 }
 
-fn job_object(problem: &Problem, source: &Source, task: Task) -> Vec<u8> {
+fn job_object(problem: &Problem, source: &Source, task: Task, script: &str) -> Vec<u8> {
     let (kind, entry_point, setup, tests): (_, _, _, Vec<&str>) = match &problem.suite {
         Suite::Stdio { .. } => ("compile", None, "", Vec::new()),
         Suite::Check {
@@ -245,6 +246,11 @@ fn job_object(problem: &Problem, source: &Source, task: Task) -> Vec<u8> {
         match entry_point {
             Some(name) => object.key("entry_point").text(name.as_bytes()),
             None => object.key("entry_point").none(),
+        }
+        // A program is compiled once, under the name that its runs will have.
+        match problem.suite {
+            Suite::Stdio { .. } => object.key("script").text(script.as_bytes()),
+            _ => object.key("script").none(),
         }
         object.key("head").bool(head);
         object.key("setup").text(setup.as_bytes());
@@ -357,6 +363,8 @@ pub(crate) enum Record {
     Rejected(Raised),
     /// It does; it was taken in this form.
     Compiled(Form),
+    /// Its code, marshalled. Nothing of the submission has run when this is sent.
+    Code(Vec<u8>),
     /// Nothing could be tested: the module level, or the tests' setup, ended like this.
     Fatal(Ending),
     /// The next test case ended like this.
@@ -437,6 +445,7 @@ fn record(mut body: &[u8]) -> Option<Record> {
         })),
         [b"compiled", b"program"] => Some(Record::Compiled(Form::Program)),
         [b"compiled", b"continuation"] => Some(Record::Compiled(Form::Continuation)),
+        [b"code", code] => Some(Record::Code(code.to_vec())),
         [b"fatal", how @ ..] => ending(how).map(Record::Fatal),
         [b"result", proof, how @ ..] => Some(Record::Result {
             proof: proof.to_vec(),

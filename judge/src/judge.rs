@@ -353,6 +353,7 @@ impl<'a> Session<'a> {
                 submission,
                 rules,
                 source,
+                code: None,
             }),
             key,
             stage,
@@ -468,8 +469,9 @@ impl<'a> Session<'a> {
         open.running -= 1;
         open.tally.add(&tally);
         let not_compiled = match facts {
-            Facts::Compiled(form) => {
+            Facts::Compiled { form, code } => {
                 let work = Arc::make_mut(&mut open.work);
+                work.code = code;
                 open.tally.continuation =
                     work.source.form == Form::Either && form == Form::Continuation;
                 work.source.form = form;

@@ -27,6 +27,8 @@ pub(crate) struct Work {
     pub(crate) submission: Arc<Submission>,
     pub(crate) rules: Rules,
     pub(crate) source: Source,
+    /// The program compiled, once for all its test cases.
+    pub(crate) code: Option<Arc<[u8]>>,
 }
 
 /// What a worker does at a time.
@@ -42,7 +44,10 @@ pub(crate) enum Task {
 
 /// What a task has shown.
 pub(crate) enum Facts {
-    Compiled(Form),
+    Compiled {
+        form: Form,
+        code: Option<Arc<[u8]>>,
+    },
     NotCompiled(CaseFacts),
     Case(usize, CaseFacts),
     /// Every test case; the ones that could not be run are `None`.
@@ -273,7 +278,10 @@ impl Work {
                     self.run_harness(harness::Task::Compile, harness, &mut context)?;
                 let records = harness::records(&report.report);
                 Ok(match self.compiled(&report, &records)? {
-                    Ok(form) => Facts::Compiled(form),
+                    Ok(form) => Facts::Compiled {
+                        form,
+                        code: code_of(&report, records),
+                    },
                     Err(facts) => Facts::NotCompiled(facts),
                 })
             }
@@ -402,6 +410,7 @@ impl Work {
             source: self.source.bytes.clone(),
             args: Vec::new(),
         };
+        request.code = self.code.clone();
         match input_file {
             Some(name) => {
                 request.files.push(InputFile {
@@ -477,6 +486,18 @@ impl Work {
         };
         Ok(decide::checked(answer, blank, on_expected))
     }
+}
+
+/// The code that a compile run has sent, for runs of the same interpreter. A program that is warned
+/// about while it is compiled is compiled in every run, which shows the warning.
+fn code_of(report: &RunReport, records: Vec<harness::Record>) -> Option<Arc<[u8]>> {
+    if report.wasm.is_some() || report.stderr.bytes_total > 0 {
+        return None;
+    }
+    records.into_iter().find_map(|record| match record {
+        harness::Record::Code(code) => Some(code.into()),
+        _ => None,
+    })
 }
 
 /// Runs a checker, under the built-in limits: the problem's own are meant for submissions.
