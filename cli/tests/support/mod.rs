@@ -45,6 +45,10 @@ impl Folder {
     /// The command with its arguments, started here, without colours and without a terminal.
     pub(crate) fn command(&self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_codejury"));
+        // Where a cluster has a proxy, servers on loopback are reached past it.
+        command.envs(
+            ["HTTP_PROXY", "http_proxy", "ALL_PROXY"].map(|name| (name, "http://127.0.0.1:9")),
+        );
         command
             .args(args)
             .current_dir(self.path())
