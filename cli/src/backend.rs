@@ -34,7 +34,7 @@ pub(crate) fn runner(args: &SandboxArgs, config: SandboxConfig) -> anyhow::Resul
         BackendChoice::Auto => {
             let wasm = Arc::new(wasm(args, config.slots)?);
             match Sandbox::new(config) {
-                Ok(native) => Ok(Arc::new(AutoRunner::new(wasm, Arc::new(native)))),
+                Ok(native) => Ok(Arc::new(AutoRunner::new(wasm, Arc::new(native))?)),
                 // What wasm lacks is then missing, and verdicts say so.
                 Err(SandboxError::IsolationUnavailable { .. }) => Ok(wasm),
                 Err(error) => Err(error.into()),

@@ -25,6 +25,7 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Kind {
     cells: Vec<Cell>,
+    /// When the last one came back.
     asked_at: u64,
 }
 
@@ -44,14 +45,7 @@ impl Idle {
     /// A cell for such a run, if one waits.
     pub(crate) fn take(&self, key: &CellKey) -> Option<Cell> {
         let mut inner = self.lock();
-        inner.clock += 1;
-        let now = inner.clock;
-        let kind = inner.kinds.get_mut(key)?;
-        kind.asked_at = now;
-        let cell = kind.cells.pop()?;
-        inner.cells -= 1;
-        inner.bytes -= cell.own_bytes;
-        Some(cell)
+        inner.remove(key)
     }
 
     /// Keeps a clean cell. Others may have to go for it.
@@ -81,21 +75,25 @@ impl Idle {
 }
 
 impl Inner {
+    /// Takes a cell of this kind. A kind without cells is forgotten: clients choose limits, so their
+    /// number has no bound.
+    fn remove(&mut self, key: &CellKey) -> Option<Cell> {
+        let kind = self.kinds.get_mut(key)?;
+        let cell = kind.cells.pop()?;
+        if kind.cells.is_empty() {
+            self.kinds.remove(key);
+        }
+        self.cells -= 1;
+        self.bytes -= cell.own_bytes;
+        Some(cell)
+    }
+
     fn oldest(&mut self) -> Option<Cell> {
         let key = self
             .kinds
             .iter()
             .min_by_key(|(_, kind)| kind.asked_at)
             .map(|(key, _)| key.clone())?;
-        let kind = self.kinds.get_mut(&key)?;
-        let cell = kind.cells.pop();
-        if kind.cells.is_empty() {
-            self.kinds.remove(&key);
-        }
-        if let Some(cell) = &cell {
-            self.cells -= 1;
-            self.bytes -= cell.own_bytes;
-        }
-        cell
+        self.remove(&key)
     }
 }

@@ -44,16 +44,32 @@ const STANDARD: &[&str] = &[
     "unicodedata",
 ];
 
-/// Packages that are imported beforehand where a program imports them, and how many parts of their
-/// names tell apart what they load: `scipy.stats` is another matter than `scipy`.
-const PACKAGES: &[(&str, usize)] = &[
-    ("mpmath", 1),
-    ("networkx", 1),
-    ("numpy", 1),
-    ("pandas", 1),
-    ("scipy", 2),
-    ("sortedcontainers", 1),
-    ("sympy", 1),
+/// Packages that are imported beforehand where a program imports them.
+const PACKAGES: &[&str] = &[
+    "mpmath",
+    "networkx",
+    "numpy",
+    "pandas",
+    "scipy",
+    "sortedcontainers",
+    "sympy",
+];
+
+/// Parts of `scipy` that it does not load itself. A fixed list: whoever writes a program chooses
+/// among these, and cannot ask for ever new interpreters.
+const PARTS_OF_SCIPY: &[&str] = &[
+    "cluster",
+    "fft",
+    "integrate",
+    "interpolate",
+    "linalg",
+    "ndimage",
+    "optimize",
+    "signal",
+    "sparse",
+    "spatial",
+    "special",
+    "stats",
 ];
 
 /// More than this is not told apart: such programs find the first ones ready.
@@ -77,14 +93,15 @@ impl Imports {
             let mut parts = name.split('.');
             let top = parts.next().unwrap_or_default();
             standard |= STANDARD.contains(&top);
-            let Some((_, depth)) = PACKAGES.iter().find(|(known, _)| *known == top) else {
+            if !PACKAGES.contains(&top) {
                 continue;
+            }
+            let name = match parts.next() {
+                Some(part) if top == "scipy" && PARTS_OF_SCIPY.contains(&part) => {
+                    format!("{top}.{part}")
+                }
+                _ => top.to_owned(),
             };
-            let name = std::iter::once(top)
-                .chain(parts)
-                .take(*depth)
-                .collect::<Vec<_>>()
-                .join(".");
             // Sorted, so that the order in a text makes no other interpreter.
             if let Err(place) = packages.binary_search(&name)
                 && packages.len() < MOST_PACKAGES
@@ -178,6 +195,7 @@ mod tests {
             ("import numpy.linalg as la, pandas", true, "numpy pandas"),
             ("from scipy.stats.qmc import x", true, "scipy.stats"),
             ("import scipy", true, "scipy"),
+            ("import scipy.x1, scipy.x2", true, "scipy"),
             ("import sympy\nimport numpy", true, "numpy sympy"),
             ("from numpy import (array,\n    zeros)", true, "numpy"),
             ("import numpyx, \u{e9}", false, ""),

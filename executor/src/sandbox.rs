@@ -287,7 +287,7 @@ impl Sandbox {
         let address_space_bytes = self
             .interpreter
             .address_space_bytes
-            .saturating_add(self.package_bytes(&imports)?);
+            .saturating_add(self.package_bytes(&imports, cancel)?);
         // Files need a cell of their own: what a run may change must be gone with it.
         let alone = self.one_shot_cells
             || !request.files.is_empty()
@@ -342,7 +342,7 @@ impl Sandbox {
 
     /// What the packages of a program map, in bytes: its limit on address space is for what it maps
     /// itself. The same figure on both paths; found by a run of its own, once.
-    fn package_bytes(&self, imports: &Imports) -> Result<u64, Attempt> {
+    fn package_bytes(&self, imports: &Imports, cancel: Option<&Cancel>) -> Result<u64, Attempt> {
         if imports.packages().is_empty() {
             return Ok(0);
         }
@@ -357,11 +357,20 @@ impl Sandbox {
         let mut request = RunRequest::python(source.as_bytes());
         request.imports = Some(Imports::default());
         request.limits.memory_bytes = request.limits.memory_bytes.max(4096 * MIB);
-        let report = self.attempt(&request, None)?;
-        let kib = String::from_utf8_lossy(&report.stdout.bytes)
-            .trim()
-            .parse::<u64>();
-        let bytes = kib.map_or(0, |kib| {
+        // No program of anybody's runs here: whatever is lost or too slow is ours.
+        let ours = |reason| Attempt::Failed(SandboxError::CellLost(reason));
+        let report = self
+            .attempt(&request, cancel)
+            .map_err(|error| match error {
+                Attempt::Lost(reason) => ours(reason),
+                failed => failed,
+            })?;
+        if matches!(report.outcome, Outcome::LimitExceeded { .. }) {
+            return Err(ours("measuring what packages map took too long".to_owned()));
+        }
+        // Packages that crash map nothing; they will crash the program, too.
+        let text = String::from_utf8_lossy(&report.stdout.bytes);
+        let bytes = text.trim().parse::<u64>().map_or(0, |kib| {
             (kib * 1024).saturating_sub(self.interpreter.address_space_bytes)
         });
         lock(&self.package_bytes).insert(imports.clone(), bytes);

@@ -19,19 +19,39 @@ pub struct AutoRunner {
 
 impl AutoRunner {
     /// Wasm where it can, `native` where it must.
-    pub fn new(wasm: Arc<WasmSandbox>, native: Arc<dyn Runner>) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// The two are not of one Python version (3.11, say). What a program does would then depend on
+    /// which of them ran it, and code compiled by the one means something else to the other.
+    pub fn new(wasm: Arc<WasmSandbox>, native: Arc<dyn Runner>) -> Result<Self, SandboxError> {
         let (one, other) = (wasm.interpreter(), native.interpreter());
+        if release(&one.version) != release(&other.version) {
+            return Err(SandboxError::Interpreter {
+                path: other.executable.clone(),
+                reason: format!(
+                    "it is {}, and the wasm backend's is {}; `auto` needs a --python of the same version",
+                    other.version, one.version
+                ),
+            });
+        }
         let interpreter = Interpreter::of_backend(
             other.executable.clone(),
             format!("{}, else {}", one.version, other.version),
             format!("{}+{}", one.fingerprint, other.fingerprint),
         );
-        Self {
+        Ok(Self {
             wasm,
             native,
             interpreter,
-        }
+        })
     }
+}
+
+/// `3.11` of `CPython 3.11.2 (wasm)`.
+fn release(version: &str) -> Option<(&str, &str)> {
+    let mut parts = version.split(' ').nth(1)?.split('.');
+    Some((parts.next()?, parts.next()?))
 }
 
 /// Whether the text of a request says that wasm will not do.
@@ -86,5 +106,17 @@ impl Runner for AutoRunner {
 
     fn interpreter(&self) -> &Interpreter {
         &self.interpreter
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_are_told_apart_and_patches_are_not() {
+        assert_eq!(release("CPython 3.11.2 (wasm)"), Some(("3", "11")));
+        assert_eq!(release("CPython 3.11.7"), release("CPython 3.11.2 (wasm)"));
+        assert_ne!(release("CPython 3.12.1"), release("CPython 3.11.2 (wasm)"));
     }
 }
