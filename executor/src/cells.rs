@@ -35,6 +35,8 @@ const EXECUTABLE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/codejury-cel
 const OTHER_FOLDERS: [&str; 3] = ["/tmp", "/mnt", "/dev/shm"];
 /// The library that makes a zygote of an interpreter, built by `build.rs`.
 const ZYGOTE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/libcodejury_zygote.so"));
+/// Descriptors of ours that must survive until a cell's exec have at least this number.
+const ABOVE_TARGETS: RawFd = 64;
 /// A cell that is not ready after this long hangs.
 const READY_WITHIN: Duration = Duration::from_secs(20);
 
@@ -439,7 +441,9 @@ impl Executable {
     }
 
     fn in_memory() -> io::Result<Self> {
-        let made = Self::Memory(sealed_file(c"codejury-cell", EXECUTABLE)?);
+        // It is started by its number, which must still be its own when a cell's are in place.
+        let file = sealed_file(c"codejury-cell", EXECUTABLE)?;
+        let made = Self::Memory(above_targets(file.as_fd())?.into());
         // By hand it only prints a line and ends with 2; a host that forbids it fails here.
         Process::new(made.path())
             .stdin(Stdio::null())
@@ -476,6 +480,16 @@ fn zygote_library() -> Result<&'static File, SandboxError> {
     let made = sealed_file(c"codejury-zygote", ZYGOTE)
         .map_err(|e| setup_error("unpacking the zygote's library", e))?;
     Ok(ONCE.get_or_init(|| made))
+}
+
+/// A copy of a descriptor whose number is none that a cell's own descriptors get between fork and
+/// exec.
+fn above_targets(fd: BorrowedFd) -> io::Result<OwnedFd> {
+    const _: () = assert!(CGROUP_FD < ABOVE_TARGETS && ZYGOTE_FD < ABOVE_TARGETS);
+    let above = nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_DUPFD_CLOEXEC(ABOVE_TARGETS))?;
+    #[allow(unsafe_code, reason = "fcntl returns a bare number")]
+    // SAFETY: fcntl has just made this descriptor, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(above) })
 }
 
 fn sealed_file(name: &std::ffi::CStr, bytes: &[u8]) -> io::Result<File> {
@@ -515,11 +529,8 @@ fn spawn(
     // Lifted above every target first: a source may itself have a target's number.
     let mut lifted = Vec::with_capacity(wanted.len());
     for (fd, target) in wanted {
-        let above = nix::fcntl::fcntl(fd, nix::fcntl::FcntlArg::F_DUPFD_CLOEXEC(64))
-            .map_err(|e| setup_error("duplicating a descriptor", e.into()))?;
-        #[allow(unsafe_code, reason = "fcntl returns a bare number")]
-        // SAFETY: fcntl has just made this descriptor, and nobody else knows it.
-        lifted.push((unsafe { OwnedFd::from_raw_fd(above) }, target));
+        let above = above_targets(fd).map_err(|e| setup_error("duplicating a descriptor", e))?;
+        lifted.push((above, target));
     }
     let mut process = Process::new(Executable::get()?.path());
     process.env_clear().current_dir("/");
@@ -724,6 +735,13 @@ mod tests {
             if let Some(Some((first, pairs))) = range {
                 assert!(first > 500 && pairs > 0, "case: {name}: {first} {pairs}");
             }
+        }
+    }
+
+    #[test]
+    fn the_executable_keeps_its_number_while_a_cells_descriptors_are_put_in_place() {
+        if let Executable::Memory(file) = Executable::get().expect("it can be unpacked") {
+            assert!(file.as_raw_fd() >= ABOVE_TARGETS, "{}", file.as_raw_fd());
         }
     }
 
