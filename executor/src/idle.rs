@@ -24,6 +24,7 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct Kind {
+    /// The unused ones come first.
     cells: Vec<Cell>,
     /// When the last one came back.
     asked_at: u64,
@@ -42,10 +43,20 @@ impl Idle {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A cell for such a run, if one waits.
-    pub(crate) fn take(&self, key: &CellKey) -> Option<Cell> {
+    /// A cell for such a run, if one waits; `unused`: one in which nothing has run.
+    pub(crate) fn take(&self, key: &CellKey, unused: bool) -> Option<Cell> {
         let mut inner = self.lock();
-        inner.remove(key)
+        if unused && !inner.kinds.get(key)?.cells.first().is_some_and(is_unused) {
+            return None;
+        }
+        inner.remove(key, unused)
+    }
+
+    /// How many of this kind wait in which nothing has run.
+    pub(crate) fn unused(&self, key: &CellKey) -> usize {
+        let inner = self.lock();
+        let cells = inner.kinds.get(key).map(|kind| kind.cells.iter());
+        cells.map_or(0, |cells| cells.filter(|cell| is_unused(cell)).count())
     }
 
     /// Keeps a clean cell. Others may have to go for it.
@@ -58,13 +69,23 @@ impl Idle {
         inner.bytes += cell.own_bytes;
         let kind = inner.kinds.entry(cell.key.clone()).or_default();
         kind.asked_at = now;
-        kind.cells.push(cell);
+        let place = if is_unused(&cell) {
+            0
+        } else {
+            kind.cells.len()
+        };
+        kind.cells.insert(place, cell);
         while inner.cells > self.most_cells || inner.bytes > self.most_bytes && inner.cells > 1 {
             let Some(oldest) = inner.oldest() else { break };
             evicted.push(oldest);
         }
         drop(inner);
         drop(evicted); // ends processes: not under the lock
+    }
+
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.lock().cells
     }
 
     /// Ends them all.
@@ -75,11 +96,15 @@ impl Idle {
 }
 
 impl Inner {
-    /// Takes a cell of this kind. A kind without cells is forgotten: clients choose limits, so their
+    /// Takes a cell of this kind, the first or the last. A kind without cells is forgotten: clients choose limits, so their
     /// number has no bound.
-    fn remove(&mut self, key: &CellKey) -> Option<Cell> {
+    fn remove(&mut self, key: &CellKey, first: bool) -> Option<Cell> {
         let kind = self.kinds.get_mut(key)?;
-        let cell = kind.cells.pop()?;
+        let cell = if first && !kind.cells.is_empty() {
+            kind.cells.remove(0)
+        } else {
+            kind.cells.pop()?
+        };
         if kind.cells.is_empty() {
             self.kinds.remove(key);
         }
@@ -94,6 +119,10 @@ impl Inner {
             .iter()
             .min_by_key(|(_, kind)| kind.asked_at)
             .map(|(key, _)| key.clone())?;
-        self.remove(&key)
+        self.remove(&key, true)
     }
+}
+
+fn is_unused(cell: &Cell) -> bool {
+    cell.runs == 0
 }

@@ -22,6 +22,7 @@ mod runner;
 mod sandbox;
 mod seccomp;
 mod slots;
+mod spares;
 mod validate;
 
 /// What a backend beside the native one shares with it, so that both mean the same.

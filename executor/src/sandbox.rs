@@ -24,6 +24,7 @@ use crate::pipes::Pipes;
 use crate::root_plan::RootPlan;
 use crate::seccomp::Filters;
 use crate::slots::Slots;
+use crate::spares::Spares;
 use crate::validate::validate;
 use crate::{
     Imports, Interpreter, Isolation, IsolationRequest, Limits, MIB, Network, Outcome, Path,
@@ -32,6 +33,8 @@ use crate::{
 
 /// After this many runs a cell is replaced, whatever the proof says.
 const RUNS_PER_CELL: u64 = 2000;
+/// So many runs before that, the next cell is ordered.
+const ORDER_AHEAD_RUNS: u64 = 50;
 /// A cell that has not answered this long after twice the wall limit is given up.
 const KILL_GRACE: Duration = Duration::from_secs(10);
 /// Collected files larger than this are cut.
@@ -68,12 +71,13 @@ pub struct SandboxConfig {
 #[derive(Debug)]
 pub struct Sandbox {
     interpreter: Interpreter,
-    plan: CellPlan,
+    plan: Arc<CellPlan>,
     /// Why runs cannot be forked from a warmed interpreter here, if they cannot.
     not_warm: Option<String>,
     one_shot_cells: bool,
     slots: Slots,
-    idle: Idle,
+    pub(crate) idle: Arc<Idle>,
+    spares: Spares,
     /// Imports that cannot be done beforehand.
     not_importable: Mutex<HashSet<Imports>>,
     /// What packages map when they are imported, in bytes.
@@ -136,16 +140,23 @@ impl Sandbox {
             .slots
             .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
         let make = |isolation| -> Result<Self, SandboxError> {
+            let plan = Arc::new(CellPlan {
+                python: interpreter.executable.clone(),
+                isolation,
+                root: RootPlan::new(&interpreter, &config.more_paths),
+                filters: Filters::compile()?,
+                cgroups: Cgroups::detect(),
+                landlock_abi: host::landlock_abi(),
+                ids: IdSource::new()?,
+            });
+            let idle = Arc::new(Idle::new(
+                IDLE_CELLS_PER_SLOT * slots.max(1),
+                IDLE_BYTES + IDLE_BYTES_PER_SLOT * slots as u64,
+            ));
             let mut sandbox = Self {
-                plan: CellPlan {
-                    python: interpreter.executable.clone(),
-                    isolation,
-                    root: RootPlan::new(&interpreter, &config.more_paths),
-                    filters: Filters::compile()?,
-                    cgroups: Cgroups::detect(),
-                    landlock_abi: host::landlock_abi(),
-                    ids: IdSource::new()?,
-                },
+                spares: Spares::new(Arc::clone(&plan), Arc::clone(&idle), slots.max(1)),
+                plan,
+                idle,
                 interpreter: interpreter.clone(),
                 not_warm: match (config.path, isolation) {
                     (PathRequest::Cold, _) => Some("the cold path was asked for".to_owned()),
@@ -154,10 +165,6 @@ impl Sandbox {
                 },
                 one_shot_cells: config.one_shot_cells,
                 slots: Slots::new(slots.max(1)),
-                idle: Idle::new(
-                    IDLE_CELLS_PER_SLOT * slots.max(1),
-                    IDLE_BYTES + IDLE_BYTES_PER_SLOT * slots as u64,
-                ),
                 not_importable: Mutex::default(),
                 package_bytes: Mutex::default(),
             };
@@ -180,7 +187,7 @@ impl Sandbox {
                 }
                 _ => sandbox.start_first(Path::Cold)?,
             };
-            sandbox.give_back(first, false);
+            sandbox.idle.give(first);
             Ok(sandbox)
         };
         match config.isolation {
@@ -297,15 +304,16 @@ impl Sandbox {
             .cell_for(request, imports, alone)
             .map_err(Attempt::Failed)?;
         cell.runs += 1;
-        match self.run_in(&mut cell, request, cancel, begun, address_space_bytes) {
-            Ok((report, reusable)) => {
-                if reusable && !alone {
-                    self.give_back(cell, true);
-                }
-                Ok(report)
-            }
-            Err(error) => Err(error),
+        if cell.runs + ORDER_AHEAD_RUNS == RUNS_PER_CELL {
+            self.spares.order(cell.key.clone());
         }
+        let ran = self.run_in(&mut cell, request, cancel, begun, address_space_bytes);
+        if matches!(ran, Ok((_, true))) && !alone {
+            self.idle.give(cell);
+        } else if cell.runs < RUNS_PER_CELL {
+            self.spares.order(cell.key.clone());
+        }
+        ran.map(|(report, _)| report)
     }
 
     /// A cell that waits, or a new one. Imports that fail beforehand are left to the program.
@@ -324,7 +332,7 @@ impl Sandbox {
         let mut failed = Vec::new();
         let found = loop {
             let key = CellKey::new(path, request.network, imports.clone(), &request.limits);
-            if !alone && let Some(cell) = self.idle.take(&key) {
+            if let Some(cell) = self.idle.take(&key, alone) {
                 break cell;
             }
             match (self.start_cell(key), imports.less()) {
@@ -522,15 +530,9 @@ impl Sandbox {
         })
     }
 
-    fn give_back(&self, cell: Cell, used: bool) {
-        if used && self.one_shot_cells {
-            return;
-        }
-        self.idle.give(cell);
-    }
-
     /// Ends the cells that no run uses, and waits for their end. New runs start new ones.
     pub fn close_idle_cells(&self) {
+        self.spares.void();
         self.idle.clear();
     }
 }
