@@ -77,6 +77,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Dataset(DatasetCommand),
     Doctor(DoctorArgs),
+    Bench(BenchArgs),
     Classify(ClassifyArgs),
     Serve(Box<ServeArgs>),
     Completions(CompletionsArgs),
@@ -554,6 +555,46 @@ pub(crate) struct DoctorArgs {
     /// The interpreter to check with [default: python3]
     #[arg(long, value_name = "PATH")]
     pub(crate) python: Option<PathBuf>,
+
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Measure what a run costs on this host, beside the same program with no sandbox
+///
+/// Runs a few small programs in turns: as a bare subprocess, as a bare fork of a warmed interpreter,
+/// and in the sandbox, warm, cold and on wasm. Prints runs a second, CPU time a run of everything that takes part, and ratios
+/// within a round.
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  codejury bench
+  codejury bench --workers 1 --rounds 9 --runs 2000 --only trivial
+  codejury bench --python ./venv/bin/python --only numpy --json > bench.json
+
+A bare subprocess and a cold run are made a twentieth as often as the others. On a machine with
+other work the ratios still mean something, the times do not.")]
+pub(crate) struct BenchArgs {
+    /// The interpreter [default: python3]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) python: Option<PathBuf>,
+
+    /// How many runs go on at once [default: one for each processor]
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<u16>::new().range(1..=1024))]
+    pub(crate) workers: Option<u16>,
+
+    /// How often each way is measured
+    #[arg(long, value_name = "N", default_value = "5", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1000))]
+    pub(crate) rounds: usize,
+
+    /// Runs a round
+    #[arg(long, value_name = "N", default_value = "1000", value_parser = RangedU64ValueParser::<u32>::new().range(1..=10_000_000))]
+    pub(crate) runs: u32,
+
+    /// Only these programs
+    #[arg(long, value_name = "PROGRAM", num_args = 1.., value_parser = PossibleValuesParser::new(["trivial", "standard", "numpy"]))]
+    pub(crate) only: Vec<String>,
 
     /// Print JSON
     #[arg(long)]

@@ -30,9 +30,9 @@ pub(crate) fn serve_as_worker() {
 pub(crate) fn runner(args: &SandboxArgs, config: SandboxConfig) -> anyhow::Result<Arc<dyn Runner>> {
     match args.backend() {
         BackendChoice::Native => Ok(Arc::new(Sandbox::new(config)?)),
-        BackendChoice::Wasm => Ok(Arc::new(wasm(args, config.slots)?)),
+        BackendChoice::Wasm => Ok(Arc::new(wasm(args.wasm_mode.into(), config.slots)?)),
         BackendChoice::Auto => {
-            let wasm = Arc::new(wasm(args, config.slots)?);
+            let wasm = Arc::new(wasm(args.wasm_mode.into(), config.slots)?);
             match Sandbox::new(config) {
                 Ok(native) => Ok(Arc::new(AutoRunner::new(wasm, Arc::new(native))?)),
                 // What wasm lacks is then missing, and verdicts say so.
@@ -43,8 +43,12 @@ pub(crate) fn runner(args: &SandboxArgs, config: SandboxConfig) -> anyhow::Resul
     }
 }
 
-fn wasm(args: &SandboxArgs, slots: Option<usize>) -> anyhow::Result<WasmSandbox> {
-    let mode = args.wasm_mode.into();
+/// The wasm backend, as it is installed.
+///
+/// # Errors
+///
+/// It is not, or its workers do not start.
+pub(crate) fn wasm(mode: wasm::Mode, slots: Option<usize>) -> anyhow::Result<WasmSandbox> {
     let bundle = Cache::of_user()?.installed(mode)?;
     let program = env::current_exe().context("cannot tell where codejury is")?;
     let config = WasmConfig {

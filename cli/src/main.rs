@@ -9,6 +9,7 @@
 
 mod args;
 mod backend;
+mod bench;
 mod check;
 mod classify;
 mod compare;
@@ -70,6 +71,7 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
         Command::Run(args) => run::run(&args),
         Command::Dataset(command) => dataset::run(&command),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Classify(args) => classify::run(&args),
         Command::Serve(args) => serve::run(&args),
         Command::Completions(args) => completions::run(&args),

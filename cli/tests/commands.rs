@@ -19,6 +19,7 @@ fn help_says_what_a_new_user_needs() {
         ("help_dataset_import", "dataset import --help"),
         ("help_dataset_check", "dataset check --help"),
         ("help_doctor", "doctor --help"),
+        ("help_bench", "bench --help"),
         ("help_classify", "classify --help"),
     ] {
         let ended = folder.run(line);
@@ -196,6 +197,38 @@ fn doctor_finds_this_host_fit_and_a_missing_interpreter() {
             .any(failed),
         "{report}"
     );
+}
+
+#[test]
+fn bench_measures_each_way_and_says_what_it_leaves_out() {
+    let folder = Folder::new();
+    let ended = folder.run("bench --rounds 1 --runs 20 --only trivial --json");
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    let result: serde_json::Value = serde_json::from_str(&ended.stdout).expect("JSON");
+    assert_eq!(result["schema"], "codejury.bench/1");
+    let rows = result["rows"].as_array().expect("rows");
+    for way in ["subprocess", "fork", "warm", "warm_compiled", "cold"] {
+        let row = rows
+            .iter()
+            .find(|row| row["way"] == way)
+            .unwrap_or_else(|| panic!("{way}: {result}"));
+        for figure in ["runs_per_s", "cpu_us_per_run"] {
+            assert!(row[figure]["median"].as_f64() > Some(0.0), "{row}");
+        }
+    }
+    let measured = rows.iter().any(|row| row["way"] == "wasm");
+    let left_out = result["left_out"].as_array().expect("a list");
+    let said = left_out.iter().any(|reason| {
+        reason
+            .as_str()
+            .is_some_and(|text| text.starts_with("wasm: "))
+    });
+    assert!(measured != said, "{result}");
+
+    let ended = folder.run("bench --python /nonexistent/python");
+    assert_eq!(ended.code, 2, "{}", ended.stderr);
+    let ended = folder.run("bench --only tensorflow");
+    assert_eq!(ended.code, 2, "{}", ended.stderr);
 }
 
 #[test]
