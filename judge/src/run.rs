@@ -34,7 +34,7 @@ pub(crate) struct Work {
 /// What a worker does at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Task {
-    /// Compile the submission.
+    /// Compile the submission; run it, if it has one test case.
     Compile,
     /// Run it under all its tests in one run.
     Tests,
@@ -273,6 +273,31 @@ impl Work {
             tally,
         };
         match (task, &self.submission.problem.suite) {
+            (
+                Task::Compile,
+                Suite::Stdio {
+                    tests,
+                    checker,
+                    input_file,
+                    output_file,
+                },
+            ) if tests.len() == 1 && self.is_text() => {
+                // A run that ends well shows that the program compiles. What another one shows,
+                // compiling decides.
+                let files = (input_file.as_deref(), output_file.as_deref());
+                let ran = self.run_program(&tests[0], checker.as_ref(), files, &mut context)?;
+                let form = self.source.form;
+                if ran.outcome != Some(Outcome::Exited { code: 0 }) {
+                    let (_, report) =
+                        self.run_harness(harness::Task::Compile, harness, &mut context)?;
+                    let records = harness::records(&report.report);
+                    if let Err(facts) = self.compiled(&report, &records)? {
+                        return Ok(Facts::NotCompiled(facts));
+                    }
+                }
+                let cases = vec![Some(ran)];
+                Ok(Facts::All { form, cases })
+            }
             (Task::Compile, _) => {
                 let (_, report) =
                     self.run_harness(harness::Task::Compile, harness, &mut context)?;
@@ -336,6 +361,12 @@ impl Work {
         request.limits = self.rules.limits.clone();
         request.network = context.network;
         request
+    }
+
+    /// Whether Python would take its bytes for source, whatever they are: it runs archives and
+    /// compiled code, too, which no submission may be.
+    fn is_text(&self) -> bool {
+        !self.source.bytes.contains(&0)
     }
 
     fn run_harness(
