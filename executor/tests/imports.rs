@@ -1,76 +1,91 @@
 //! Imports done beforehand: a program sees of them nothing but the time they save.
 
-use std::path::{Path as FilePath, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use executor::{Path, PathRequest, RunReport, RunRequest, Sandbox, SandboxConfig};
 
 /// A virtual environment with packages of our own, under names that are imported beforehand.
-fn python() -> &'static FilePath {
-    static FOLDER: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
-    let (_, python) = FOLDER.get_or_init(|| {
-        let folder = tempfile::tempdir_in("/var/tmp").expect("a temporary folder");
-        let base = std::env::var("CODEJURY_TEST_PYTHON").unwrap_or("python3".to_owned());
-        let made = Command::new(base)
-            .args(["-m", "venv", "--without-pip"])
-            .arg(folder.path())
-            .status();
-        assert!(
-            made.expect("python starts").success(),
-            "python makes a venv"
-        );
-        let python = folder.path().join("bin/python");
-        let answer = Command::new(&python)
-            .args(["-c", "import site; print(site.getsitepackages()[0])"])
-            .output()
-            .expect("python starts");
-        let packages = PathBuf::from(String::from_utf8_lossy(&answer.stdout).trim());
-        let add = |name: &str, text: &str| {
-            let file = packages.join(name);
-            std::fs::create_dir_all(file.parent().expect("a folder")).expect("a folder");
-            std::fs::write(file, text).expect("a file");
-        };
-        // Well-behaved, with parts that ask for each other.
-        add(
-            "sympy/__init__.py",
-            "import warnings, json\nfrom . import core\nfrom .core import value\n\
-             warnings.filterwarnings('ignore', message='sympy')\nimport sympy.late\n",
-        );
-        add("sympy/core.py", "import sympy\nfrom .deep import value\n");
-        add(
-            "sympy/deep.py",
-            "import sys\nvalue = 42\nsys.modules['sympy.alias'] = sys\n",
-        );
-        add(
-            "sympy/late.py",
-            "from sympy import core\nloaded_with = core.value\n",
-        );
-        add("sympy/unused.py", "value = 'unused'\n");
-        // Only Python itself may do what these do.
-        add("networkx/__init__.py", "print('hello from networkx')\n");
-        add(
-            "mpmath/__init__.py",
-            "import os\nos.environ['MPMATH'] = '1'\n",
-        );
-        add("pandas/__init__.py", "1 / 0\n");
-        add(
-            "sortedcontainers.py",
-            "import warnings\nwarnings.warn('old', DeprecationWarning, stacklevel=2)\nx = 1\n",
-        );
-        add(
-            "scipy/__init__.py",
-            "import threading\nstop = threading.Event()\n\
-             threading.Thread(target=stop.wait, daemon=True).start()\n",
-        );
-        (folder, python)
-    });
-    python
+struct Venv {
+    _folder: tempfile::TempDir,
+    python: PathBuf,
 }
 
-fn sandbox(path: PathRequest) -> Sandbox {
+/// The one that tests share while any of them needs it; the last one removes it.
+fn venv() -> Arc<Venv> {
+    static SHARED: Mutex<Weak<Venv>> = Mutex::new(Weak::new());
+    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    shared.upgrade().unwrap_or_else(|| {
+        let made = Arc::new(make_venv());
+        *shared = Arc::downgrade(&made);
+        made
+    })
+}
+
+fn make_venv() -> Venv {
+    let folder = tempfile::tempdir_in("/var/tmp").expect("a temporary folder");
+    let base = std::env::var("CODEJURY_TEST_PYTHON").unwrap_or("python3".to_owned());
+    let made = Command::new(base)
+        .args(["-m", "venv", "--without-pip"])
+        .arg(folder.path())
+        .status();
+    assert!(
+        made.expect("python starts").success(),
+        "python makes a venv"
+    );
+    let python = folder.path().join("bin/python");
+    let answer = Command::new(&python)
+        .args(["-c", "import site; print(site.getsitepackages()[0])"])
+        .output()
+        .expect("python starts");
+    let packages = PathBuf::from(String::from_utf8_lossy(&answer.stdout).trim());
+    let add = |name: &str, text: &str| {
+        let file = packages.join(name);
+        std::fs::create_dir_all(file.parent().expect("a folder")).expect("a folder");
+        std::fs::write(file, text).expect("a file");
+    };
+    // Well-behaved, with parts that ask for each other.
+    add(
+        "sympy/__init__.py",
+        "import warnings, json\nfrom . import core\nfrom .core import value\n\
+         warnings.filterwarnings('ignore', message='sympy')\nimport sympy.late\n",
+    );
+    add("sympy/core.py", "import sympy\nfrom .deep import value\n");
+    add(
+        "sympy/deep.py",
+        "import sys\nvalue = 42\nsys.modules['sympy.alias'] = sys\n",
+    );
+    add(
+        "sympy/late.py",
+        "from sympy import core\nloaded_with = core.value\n",
+    );
+    add("sympy/unused.py", "value = 'unused'\n");
+    // Only Python itself may do what these do.
+    add("networkx/__init__.py", "print('hello from networkx')\n");
+    add(
+        "mpmath/__init__.py",
+        "import os\nos.environ['MPMATH'] = '1'\n",
+    );
+    add("pandas/__init__.py", "1 / 0\n");
+    add(
+        "sortedcontainers.py",
+        "import warnings\nwarnings.warn('old', DeprecationWarning, stacklevel=2)\nx = 1\n",
+    );
+    add(
+        "scipy/__init__.py",
+        "import threading\nstop = threading.Event()\n\
+         threading.Thread(target=stop.wait, daemon=True).start()\n",
+    );
+    Venv {
+        _folder: folder,
+        python,
+    }
+}
+
+fn sandbox(venv: &Venv, path: PathRequest) -> Sandbox {
     Sandbox::new(SandboxConfig {
-        python: Some(python().to_owned()),
+        python: Some(venv.python.clone()),
         path,
         slots: Some(1),
         ..SandboxConfig::default()
@@ -101,7 +116,11 @@ seen('start')
 
 #[test]
 fn every_standard_import_shows_the_same_modules_in_the_same_order() {
-    let (warm, cold) = (sandbox(PathRequest::Warm), sandbox(PathRequest::Cold));
+    let venv = venv();
+    let (warm, cold) = (
+        sandbox(&venv, PathRequest::Warm),
+        sandbox(&venv, PathRequest::Cold),
+    );
     for names in [
         "typing",
         "collections",
@@ -183,7 +202,11 @@ fn every_standard_import_shows_the_same_modules_in_the_same_order() {
 
 /// Runs each program on both paths; what they print must be the same, and `expected` in it.
 fn assert_alike(cases: &[(&str, &str, &str)]) {
-    let (warm, cold) = (sandbox(PathRequest::Warm), sandbox(PathRequest::Cold));
+    let venv = venv();
+    let (warm, cold) = (
+        sandbox(&venv, PathRequest::Warm),
+        sandbox(&venv, PathRequest::Cold),
+    );
     for (name, source, expected) in cases {
         let (a, b) = (run(&warm, source), run(&cold, source));
         assert_eq!((a.path, b.path), (Path::Warm, Path::Cold), "{name}");
@@ -340,7 +363,8 @@ fn what_only_python_itself_may_do_is_left_to_it() {
 
 #[test]
 fn every_run_has_random_numbers_of_its_own() {
-    let sandbox = sandbox(PathRequest::Warm);
+    let venv = venv();
+    let sandbox = sandbox(&venv, PathRequest::Warm);
     let source = "import random, uuid\nprint(random.random(), uuid.uuid4())\n";
     let runs: Vec<String> = (0..20)
         .map(|_| text(&run(&sandbox, source).stdout.bytes))
