@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -118,6 +119,29 @@ pub fn mounts() -> HashSet<String> {
 pub fn descriptors() -> usize {
     // One of them is the folder being read.
     fs::read_dir("/proc/self/fd").map_or(0, |folder| folder.count() - 1)
+}
+
+/// The cgroup folders that the codejury process `pid` made, wherever this host mounts cgroups.
+pub fn cgroups_of(pid: i32) -> Vec<PathBuf> {
+    let prefix = format!("codejury-{pid}-");
+    let mut folders: Vec<PathBuf> = fs::read_to_string("/proc/self/mounts")
+        .unwrap_or_default()
+        .lines()
+        .map(|line| line.split(' ').collect::<Vec<_>>())
+        .filter(|fields| fields.len() > 2 && fields[2].starts_with("cgroup"))
+        .map(|fields| PathBuf::from(fields[1]))
+        .collect();
+    let mut found = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            if entry.file_name().to_string_lossy().starts_with(&prefix) {
+                found.push(entry.path());
+            } else if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                folders.push(entry.path());
+            }
+        }
+    }
+    found
 }
 
 /// The most that was seen of a run while it ran.
