@@ -12,18 +12,54 @@ struct Venv {
     python: PathBuf,
 }
 
+/// Packages by file.
+const PACKAGES: &[(&str, &str)] = &[
+    // Well-behaved, with parts that ask for each other.
+    (
+        "sympy/__init__.py",
+        "import warnings, json\nfrom . import core\nfrom .core import value\n\
+         warnings.filterwarnings('ignore', message='sympy')\nimport sympy.late\n",
+    ),
+    ("sympy/core.py", "import sympy\nfrom .deep import value\n"),
+    (
+        "sympy/deep.py",
+        "import sys\nvalue = 42\nsys.modules['sympy.alias'] = sys\n",
+    ),
+    (
+        "sympy/late.py",
+        "from sympy import core\nloaded_with = core.value\n",
+    ),
+    ("sympy/unused.py", "value = 'unused'\n"),
+    // Only Python itself may do what these do.
+    ("networkx/__init__.py", "print('hello from networkx')\n"),
+    (
+        "mpmath/__init__.py",
+        "import os\nos.environ['MPMATH'] = '1'\n",
+    ),
+    ("pandas/__init__.py", "1 / 0\n"),
+    (
+        "sortedcontainers.py",
+        "import warnings\nwarnings.warn('old', DeprecationWarning, stacklevel=2)\nx = 1\n",
+    ),
+    (
+        "scipy/__init__.py",
+        "import threading\nstop = threading.Event()\n\
+         threading.Thread(target=stop.wait, daemon=True).start()\n",
+    ),
+];
+
 /// The one that tests share while any of them needs it; the last one removes it.
 fn venv() -> Arc<Venv> {
     static SHARED: Mutex<Weak<Venv>> = Mutex::new(Weak::new());
     let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
     shared.upgrade().unwrap_or_else(|| {
-        let made = Arc::new(make_venv());
+        let made = Arc::new(make_venv(PACKAGES));
         *shared = Arc::downgrade(&made);
         made
     })
 }
 
-fn make_venv() -> Venv {
+fn make_venv(files: &[(&str, &str)]) -> Venv {
     let folder = tempfile::tempdir_in("/var/tmp").expect("a temporary folder");
     let base = std::env::var("CODEJURY_TEST_PYTHON").unwrap_or("python3".to_owned());
     let made = Command::new(base)
@@ -40,43 +76,11 @@ fn make_venv() -> Venv {
         .output()
         .expect("python starts");
     let packages = PathBuf::from(String::from_utf8_lossy(&answer.stdout).trim());
-    let add = |name: &str, text: &str| {
+    for (name, text) in files {
         let file = packages.join(name);
         std::fs::create_dir_all(file.parent().expect("a folder")).expect("a folder");
         std::fs::write(file, text).expect("a file");
-    };
-    // Well-behaved, with parts that ask for each other.
-    add(
-        "sympy/__init__.py",
-        "import warnings, json\nfrom . import core\nfrom .core import value\n\
-         warnings.filterwarnings('ignore', message='sympy')\nimport sympy.late\n",
-    );
-    add("sympy/core.py", "import sympy\nfrom .deep import value\n");
-    add(
-        "sympy/deep.py",
-        "import sys\nvalue = 42\nsys.modules['sympy.alias'] = sys\n",
-    );
-    add(
-        "sympy/late.py",
-        "from sympy import core\nloaded_with = core.value\n",
-    );
-    add("sympy/unused.py", "value = 'unused'\n");
-    // Only Python itself may do what these do.
-    add("networkx/__init__.py", "print('hello from networkx')\n");
-    add(
-        "mpmath/__init__.py",
-        "import os\nos.environ['MPMATH'] = '1'\n",
-    );
-    add("pandas/__init__.py", "1 / 0\n");
-    add(
-        "sortedcontainers.py",
-        "import warnings\nwarnings.warn('old', DeprecationWarning, stacklevel=2)\nx = 1\n",
-    );
-    add(
-        "scipy/__init__.py",
-        "import threading\nstop = threading.Event()\n\
-         threading.Thread(target=stop.wait, daemon=True).start()\n",
-    );
+    }
     Venv {
         _folder: folder,
         python,
@@ -371,6 +375,31 @@ fn every_run_has_random_numbers_of_its_own() {
         .collect();
     for (i, a) in runs.iter().enumerate() {
         assert!(a.len() > 40 && !runs[..i].contains(a), "{a}");
+    }
+}
+
+/// A stand-in with numpy's layout and its generator of the module level.
+#[test]
+fn numpy_is_seeded_anew_in_every_run() {
+    let venv = make_venv(&[
+        ("numpy/__init__.py", "from . import random\n"),
+        ("numpy/random/__init__.py", "from .mtrand import _rand\n"),
+        (
+            "numpy/random/mtrand.py",
+            "import random\nclass State:\n  def seed(self): self.state = random.SystemRandom().random()\n\
+             _rand = State()\n_rand.seed()\n",
+        ),
+    ]);
+    let sandbox = sandbox(&venv, PathRequest::Warm);
+    let runs: Vec<String> = (0..4)
+        .map(|_| {
+            let report = run(&sandbox, "import numpy\nprint(numpy.random._rand.state)\n");
+            assert_eq!(report.path, Path::Warm);
+            text(&report.stdout.bytes)
+        })
+        .collect();
+    for (i, a) in runs.iter().enumerate() {
+        assert!(a.starts_with("0.") && !runs[..i].contains(a), "{runs:?}");
     }
 }
 

@@ -159,3 +159,38 @@ fn a_loopback_is_handed_on_only_while_it_was_not_used() {
         );
     }
 }
+
+#[test]
+fn every_cell_has_a_layout_of_its_own_and_ends_after_two_thousand_runs() {
+    let sandbox = Sandbox::new(SandboxConfig {
+        path: PathRequest::Warm,
+        slots: Some(1),
+        ..SandboxConfig::default()
+    })
+    .expect("this host can isolate (see `codejury doctor`)");
+    let request = RunRequest::python(WHICH_CELL.as_bytes());
+    let run = || sandbox.run(&request).expect("a run").stdout.bytes;
+    let first = run();
+    let runs = (2..=2001).take_while(|_| run() == first).count() + 1;
+    // Another cell may have been the first one's neighbour; later than this none is used again.
+    assert!((2..=2000).contains(&runs), "{runs} runs in one cell");
+}
+
+/// What the warm path has mapped beforehand is not taken from what a program may map.
+#[test]
+fn as_much_is_left_to_map_on_both_paths() {
+    let source = "import resource\n\
+        size = int(open('/proc/self/statm').read().split()[0]) * resource.getpagesize()\n\
+        print((resource.getrlimit(resource.RLIMIT_AS)[0] - size) >> 10)\n";
+    let [warm, cold] = [PathRequest::Warm, PathRequest::Cold].map(|path| {
+        let report = sandbox(path)
+            .run(&RunRequest::python(source.as_bytes()))
+            .expect("a run");
+        let text = String::from_utf8_lossy(&report.stdout.bytes).into_owned();
+        text.trim().parse::<i64>().expect("KiB")
+    });
+    assert!(
+        (warm - cold).abs() <= 1024,
+        "warm {warm} KiB, cold {cold} KiB"
+    );
+}
