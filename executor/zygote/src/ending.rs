@@ -187,7 +187,8 @@ pub(crate) extern "C" fn finish(_: Reference, _: Reference) -> Reference {
         // SAFETY: Python calls exit handlers with the GIL held.
         unsafe {
             let frozen = has_frozen(python);
-            if !frozen && !dies_loudly(python) && flush_streams(python) {
+            if !frozen && !collector_speaks(python) && !dies_loudly(python) && flush_streams(python)
+            {
                 leave(STATUS.load(Ordering::Relaxed), false);
             }
             if !frozen {
@@ -264,8 +265,8 @@ unsafe fn dies_loudly(python: &Python) -> bool {
     }
 }
 
-/// Whether the program itself hid objects from the collector, where none is looked for. Counting is dear, so only who imported the
-/// collector's module is asked.
+/// Whether the program itself hid objects from the collector, where none is looked for. Counting is
+/// dear, so only who imported the collector's module is asked.
 unsafe fn has_frozen(python: &Python) -> bool {
     let api = &python.api;
     // SAFETY: the caller holds the GIL; `prepare.py` left these names, a function and a number.
@@ -281,6 +282,19 @@ unsafe fn has_frozen(python: &Python) -> bool {
         }
         // Those frozen before may have died since.
         (api.PyLong_AsLong)(now) > (api.PyLong_AsLong)(before)
+    }
+}
+
+/// Whether the collections of Python's own end would show: the program is told of them, or asked for a report.
+unsafe fn collector_speaks(python: &Python) -> bool {
+    let api = &python.api;
+    // SAFETY: the caller holds the GIL; `prepare.py` left these names, a list and a function.
+    unsafe {
+        if !is_imported(python, c"gc") {
+            return false;
+        }
+        let flags = (api.PyObject_CallObject)(python.left(c"get_debug"), ptr::null_mut());
+        (api.PyList_Size)(python.left(c"callbacks")) != 0 || truth(python, flags) != Some(false)
     }
 }
 

@@ -3,7 +3,7 @@
 # a program could see.
 #
 # In: path, finish (called last at exit), find_and_load. Out: objects, freeze_count, unfreeze, frozen,
-# streams, suspended, weak, stdout, stderr, exit_keeps_error; and, for imports done beforehand
+# callbacks, get_debug, streams, suspended, weak, stdout, stderr, exit_keeps_error; and, for imports done beforehand
 # (imports.rs has the theory): hidden, original, modules, finders, path_entries.
 import sys
 
@@ -42,6 +42,7 @@ streams += (_io.BufferedReader, _io.FileIO)
 weak = type(__import__("_weakref").ref(finish.__class__))
 objects, freeze_count, unfreeze = gc.get_objects, gc.get_freeze_count, gc.unfreeze
 collect, freeze = gc.collect, gc.freeze
+callbacks, get_debug = gc.callbacks, gc.get_debug
 
 for name in [name for name in sys.modules if name not in seen]:
     del sys.modules[name]
