@@ -56,6 +56,9 @@ unsafe fn after(python: &Python, result: Reference) -> i32 {
             }
             if (api.PyErr_Occurred)() == python.keyboard_interrupt {
                 INTERRUPTED.store(true, Ordering::Relaxed);
+                if let Some(noted) = interrupt_noted() {
+                    noted.store(1, Ordering::Relaxed);
+                }
             }
             (api.PyErr_PrintEx)(1);
             1
@@ -462,12 +465,28 @@ impl<'a> Look<'a> {
     }
 }
 
+/// Where Python notes an unhandled KeyboardInterrupt, up to 3.11. Text that an exit handler evaluates
+/// takes the note back, and with it the end by a signal.
+fn interrupt_noted() -> Option<&'static AtomicI32> {
+    // SAFETY: dlsym reads the name; the variable is an aligned C int that lives as long as the
+    // process, and only the thread that holds the GIL writes it.
+    unsafe {
+        let place = libc::dlsym(
+            libc::RTLD_DEFAULT,
+            c"_Py_UnhandledKeyboardInterrupt".as_ptr(),
+        );
+        place.cast::<AtomicI32>().as_ref()
+    }
+}
+
 /// Ends the process as Python would: C streams flushed, and by the signal if it was interrupted.
 fn leave(status: i32, finalized: bool) -> ! {
     // SAFETY: fflush(null) and exit touch only the C library's own state; signal and kill take
     // numbers.
     unsafe {
-        if INTERRUPTED.load(Ordering::Relaxed) && status != 120 {
+        if INTERRUPTED.load(Ordering::Relaxed)
+            && interrupt_noted().is_none_or(|noted| noted.load(Ordering::Relaxed) != 0)
+        {
             libc::signal(libc::SIGINT, libc::SIG_DFL);
             libc::kill(libc::getpid(), libc::SIGINT);
         }
