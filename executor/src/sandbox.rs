@@ -254,19 +254,20 @@ impl Sandbox {
         let _slot = self.slots.take();
         let mut lost = String::new();
         // Losing a cell is our failure, so the run is repeated; but a program that takes one down
-        // each time, while a harmless one does not, is the cause.
-        for _ in 0..2 {
+        // each time, while a harmless one does not, is the cause. A cell that waited may have died
+        // before the program came to it: only fresh ones count.
+        for fresh in [false, true, true] {
             if cancel.is_some_and(Cancel::is_cancelled) {
                 return Err(SandboxError::Cancelled);
             }
-            match self.attempt(request, cancel) {
+            match self.attempt(request, cancel, fresh) {
                 Err(Attempt::Lost(reason)) => lost = reason,
                 Err(Attempt::Failed(error)) => return Err(error),
                 Ok(report) => return Ok(report),
             }
         }
         let control = RunRequest::python(&b"print('ok')"[..]);
-        match self.attempt(&control, cancel) {
+        match self.attempt(&control, cancel, true) {
             Ok(report) if report.stdout.bytes == b"ok\n" => Ok(RunReport {
                 outcome: Outcome::CellLost,
                 stdout: crate::Captured::default(),
@@ -282,7 +283,13 @@ impl Sandbox {
         }
     }
 
-    fn attempt(&self, request: &RunRequest, cancel: Option<&Cancel>) -> Result<RunReport, Attempt> {
+    /// One try, in a cell that waits or, if asked for, in a `fresh` one.
+    fn attempt(
+        &self,
+        request: &RunRequest,
+        cancel: Option<&Cancel>,
+        fresh: bool,
+    ) -> Result<RunReport, Attempt> {
         let begun = Instant::now();
         let imports = request
             .imports
@@ -301,7 +308,7 @@ impl Sandbox {
             || !request.collect.is_empty()
             || matches!(request.program, Program::Command { .. });
         let mut cell = self
-            .cell_for(request, imports, alone)
+            .cell_for(request, imports, alone, fresh)
             .map_err(Attempt::Failed)?;
         cell.runs += 1;
         if cell.runs + ORDER_AHEAD_RUNS == RUNS_PER_CELL {
@@ -322,6 +329,7 @@ impl Sandbox {
         request: &RunRequest,
         mut imports: Imports,
         alone: bool,
+        fresh: bool,
     ) -> Result<Cell, SandboxError> {
         let path = self.path_of(request);
         while let Some(less) = imports.less()
@@ -332,7 +340,7 @@ impl Sandbox {
         let mut failed = Vec::new();
         let found = loop {
             let key = CellKey::new(path, request.network, imports.clone(), &request.limits);
-            if let Some(cell) = self.idle.take(&key, alone) {
+            if !fresh && let Some(cell) = self.idle.take(&key, alone) {
                 break cell;
             }
             match (self.start_cell(key), imports.less()) {
@@ -368,7 +376,7 @@ impl Sandbox {
         // No program of anybody's runs here: whatever is lost or too slow is ours.
         let ours = |reason| Attempt::Failed(SandboxError::CellLost(reason));
         let report = self
-            .attempt(&request, cancel)
+            .attempt(&request, cancel, false)
             .map_err(|error| match error {
                 Attempt::Lost(reason) => ours(reason),
                 failed => failed,

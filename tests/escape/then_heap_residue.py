@@ -7,7 +7,7 @@
 import os
 
 planted = "planted-" + "by-the-program"
-open("/tmp/planted", "w").write(planted)
+# No file: the next run must come to the same interpreter.
 keep = [planted.encode() + b"%d" % number for number in range(1000)]
 input()
 os.write(1, b"planted\n")

@@ -156,7 +156,7 @@ fn kill_cells(test: &str, runs: u64, cold: bool) {
     while let Some((worker, n, answer)) = supervisor.next() {
         assert_eq!(answers.insert(n, answer), None, "run {n} twice");
         since_kill[worker as usize] += 1;
-        // Far enough apart that no run is hit twice: then it would be the program's own doing.
+        // Far enough apart that no run is hit twice while it runs: that would count as its own doing.
         if since_kill.iter().all(|runs| *runs >= 6) {
             let cells: Vec<_> = watch::descendants(supervisor.pid())
                 .into_iter()

@@ -197,9 +197,11 @@ fn live(control: &std::os::fd::OwnedFd, path: &CStr) -> Step<Infallible> {
     step("setting limits", child::set_cell_limits(&setup))?;
     step("setting limits", set_stack())?;
     // Packages come after: a run's limit holds what they map already, on both paths.
-    let extra_bytes = step("reading own memory", before.grown_since())?;
+    let mut extra_bytes = step("reading own memory", before.grown_since())?;
     warm_quietly(&python, packages)?;
+    let before_settling = step("reading own memory", memory::Mapped::now())?;
     python.settle()?;
+    extra_bytes += step("reading own memory", before_settling.more_by_now())?;
     let threads = sys::thread_count();
     if threads != 1 {
         return step(

@@ -34,6 +34,11 @@ impl Mapped {
         Ok(found)
     }
 
+    /// What is mapped now that was not at the earlier look.
+    pub(crate) fn more_by_now(&self) -> Result<u64, Errno> {
+        Ok(Self::now()?.all.saturating_sub(self.all))
+    }
+
     /// What is mapped now on top of what a cold interpreter had mapped at the earlier look.
     pub(crate) fn grown_since(&self) -> Result<u64, Errno> {
         let now = Self::now()?;
