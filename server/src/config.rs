@@ -105,8 +105,13 @@ pub struct RunConfig {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct JudgeCallsConfig {
-    /// Calls judged at once; more are answered 429.
+    /// Calls judged at once; more wait for a place.
     pub max_calls: usize,
+    /// A call waits at most this long, in seconds, for a place; then 429. 0: not at all.
+    pub wait_s: f64,
+    /// When no verdict has been reached for this long, in seconds, a blank line is sent, so that
+    /// whatever stands between keeps the connection.
+    pub keep_alive_s: f64,
     /// Submissions in one call.
     pub max_submissions: usize,
     /// Keep verdicts in this folder too, for the next start.
@@ -204,6 +209,8 @@ impl Default for JudgeCallsConfig {
     fn default() -> Self {
         Self {
             max_calls: 16,
+            wait_s: 5.0,
+            keep_alive_s: 15.0,
             max_submissions: 100_000,
             cache_dir: None,
             no_cache: false,
@@ -278,11 +285,15 @@ impl ServeConfig {
             ("http.drain_timeout_s", self.http.drain_timeout_s),
             ("queue.wait_s", self.queue.wait_s),
             ("run.max_timeout_s", self.run.max_timeout_s),
+            ("judge.keep_alive_s", self.judge.keep_alive_s),
         ];
         for (key, value) in seconds {
             if !(value > 0.0 && value <= 86_400.0) {
                 return bad(key, "must be more than 0 and at most 86400 seconds");
             }
+        }
+        if !(self.judge.wait_s >= 0.0 && self.judge.wait_s <= 86_400.0) {
+            return bad("judge.wait_s", "must be between 0 and 86400 seconds");
         }
         if !(self.run.cpus >= 0.1 && self.run.cpus <= 1024.0) {
             return bad("run.cpus", "must be between 0.1 and 1024");

@@ -10,12 +10,18 @@
 //!     | as lines of the answer         | slowly slows its own call down
 //!     | -- gone ---------------------->| the call's switch: its runs end
 //!
+//! A call first waits for one of a few places, which bound the threads. While no verdict comes, blank
+//! lines do, since proxies end connections on which nothing happens.
+//!
 //! Everything is checked before the first line, so a bad row is an error with a code and not the end
 //! of a stream. Verdicts are the same as everywhere, and known ones come from the cache: sending the
 //! same call again costs nothing, which is all that a client needs after a lost connection.
 
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::body::Body as AnswerBody;
 use axum::extract::{Request, State};
@@ -33,6 +39,7 @@ use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::time::{Instant, Sleep, sleep};
 
 use crate::app::{App, Caller, HeldBody, Rejection, detail};
 use crate::body::{BadBody, Body, list};
@@ -85,7 +92,9 @@ pub(crate) async fn handle(
     if app.dispatch.queue.is_full() {
         return come_again("the queue is full");
     }
-    let Ok(permit) = app.judge_calls.clone().try_acquire_owned() else {
+    let wait = Duration::from_secs_f64(app.config.judge.wait_s);
+    let place = app.judge_calls.clone().acquire_owned();
+    let Ok(Ok(permit)) = tokio::time::timeout(wait, place).await else {
         return come_again("too many calls are being judged");
     };
     let body = match app.body(request).await {
@@ -273,6 +282,7 @@ fn judge(app: &Arc<App>, client: Client, call: Call, permit: OwnedSemaphorePermi
         Err(error) => return detail(StatusCode::INTERNAL_SERVER_ERROR, &in_full(&error)),
     };
     let (lines, sent) = mpsc::channel::<Bytes>(LINES_AHEAD);
+    let keep_alive = Duration::from_secs_f64(app.config.judge.keep_alive_s);
     let switch = cancel.clone();
     let app = app.clone();
     let thread = std::thread::Builder::new().name("judge".into());
@@ -289,6 +299,8 @@ fn judge(app: &Arc<App>, client: Client, call: Call, permit: OwnedSemaphorePermi
     }
     let stream = Lines {
         sent,
+        keep_alive,
+        silence: Box::pin(sleep(keep_alive)),
         _gone: CancelOnDrop(cancel),
     };
     let kind = HeaderValue::from_static("application/x-ndjson");
@@ -353,6 +365,9 @@ fn judge_all(
 /// The answer's body; ends the call's runs when it is dropped.
 struct Lines {
     sent: mpsc::Receiver<Bytes>,
+    /// Nothing was sent for so long: a blank line is.
+    keep_alive: Duration,
+    silence: Pin<Box<Sleep>>,
     _gone: CancelOnDrop,
 }
 
@@ -367,12 +382,17 @@ impl Drop for CancelOnDrop {
 impl futures_core::Stream for Lines {
     type Item = Result<hyper::body::Frame<Bytes>, std::convert::Infallible>;
 
-    fn poll_next(
-        mut self: std::pin::Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Self::Item>> {
-        self.sent
-            .poll_recv(context)
-            .map(|line| line.map(|line| Ok(hyper::body::Frame::data(line))))
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let line = match self.sent.poll_recv(context) {
+            Poll::Ready(Some(line)) => line,
+            Poll::Ready(None) => return Poll::Ready(None),
+            Poll::Pending => {
+                std::task::ready!(self.silence.as_mut().poll(context));
+                Bytes::from_static(b"\n")
+            }
+        };
+        let next = Instant::now() + self.keep_alive;
+        self.silence.as_mut().reset(next);
+        Poll::Ready(Some(Ok(hyper::body::Frame::data(line))))
     }
 }

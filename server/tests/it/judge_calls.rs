@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use serde_json::{Value, json};
 use server::{JudgeCallsConfig, ServeConfig};
 
-use crate::support::{eventually, head, metric, shared, start};
+use crate::support::{Reply, eventually, head, metric, shared, start};
 
 fn problems() -> Value {
     json!([
@@ -175,6 +175,7 @@ fn over_its_bound_it_says_when_to_come_again_and_a_client_that_leaves_ends_its_r
     let server = start(ServeConfig {
         judge: JudgeCallsConfig {
             max_calls: 1,
+            wait_s: 0.0,
             ..JudgeCallsConfig::default()
         },
         ..ServeConfig::default()
@@ -239,4 +240,67 @@ fn a_slow_submission_does_not_hold_up_the_others_and_many_are_in_order_of_finish
     let slow = lines.iter().position(|row| row["sample"] == 0).unwrap();
     assert!(slow > 0, "the others wait for a slow submission");
     assert_eq!(lines[slow]["error_type"], "success");
+}
+
+#[test]
+fn a_call_waits_for_a_place_and_is_judged_when_one_is_free() {
+    let server = start(ServeConfig {
+        judge: JudgeCallsConfig {
+            max_calls: 1,
+            wait_s: 600.0,
+            ..JudgeCallsConfig::default()
+        },
+        ..ServeConfig::default()
+    });
+    let call = |source: &str| {
+        let body = json!({
+            "problems": [{ "problem_id": "p", "kind": "stdio", "tests": [{ "stdin": "", "expected": "1" }] }],
+            "completions": [{ "problem_id": "p", "source": source }],
+            "options": { "limits": { "wall_time_ms": 300_000 } },
+        })
+        .to_string();
+        let mut stream = server.connect();
+        let text = head("POST", "/v1/judge", &[], body.len()) + &body;
+        stream.write_all(text.as_bytes()).unwrap();
+        stream
+    };
+    let first = call("import time; time.sleep(300)");
+    eventually("a run is under way", || {
+        metric(&server, "codejury_queue_running") == 1.0
+    });
+    let second = call("print(1)");
+    // It is not sent away, though the server answers others meanwhile.
+    assert_eq!(
+        server.run_code(json!({ "code": "print(1)" }))["status"],
+        "Success"
+    );
+    second.set_nonblocking(true).unwrap();
+    let waits = second.peek(&mut [0]).unwrap_err();
+    assert_eq!(waits.kind(), std::io::ErrorKind::WouldBlock);
+    second.set_nonblocking(false).unwrap();
+    drop(first);
+    let reply = Reply::read(second);
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    assert_eq!(reply.lines()[0]["error_type"], "success");
+}
+
+#[test]
+fn while_no_verdict_comes_blank_lines_do() {
+    let server = start(ServeConfig {
+        judge: JudgeCallsConfig {
+            keep_alive_s: 0.02,
+            ..JudgeCallsConfig::default()
+        },
+        ..ServeConfig::default()
+    });
+    let body = json!({
+        "problems": [{ "problem_id": "p", "kind": "stdio", "tests": [{ "stdin": "", "expected": "1" }] }],
+        "completions": [{ "problem_id": "p", "source": "import time; time.sleep(0.5); print(1)" }],
+    });
+    let reply = server.post("/v1/judge", &body);
+    let (blank, said): (Vec<_>, Vec<_>) = reply.text.lines().partition(|line| line.is_empty());
+    assert!(blank.len() > 1, "{}", reply.text);
+    assert_eq!(said.len(), 2, "{}", reply.text);
+    assert_eq!(reply.lines()[0]["error_type"], "success");
+    assert_eq!(reply.lines()[1]["done"], true);
 }

@@ -200,8 +200,10 @@ impl Reply {
     }
 
     pub(crate) fn lines(&self) -> Vec<Value> {
+        // Blank lines are signs of life.
         self.text
             .lines()
+            .filter(|line| !line.is_empty())
             .map(|line| serde_json::from_str(line).unwrap())
             .collect()
     }
