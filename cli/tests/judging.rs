@@ -4,7 +4,6 @@ mod support;
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -336,7 +335,6 @@ fn a_full_disk_is_our_failure_and_loses_nothing() {
     folder
         .file("p.jsonl", problems)
         .file("c.jsonl", completions);
-    // A file system of its own, seen by these processes alone: it goes away with them.
     let script = format!(
         "set -u
         mkdir disk && mount -t tmpfs -o size=40k tmpfs disk || exit 99
@@ -349,24 +347,7 @@ fn a_full_disk_is_our_failure_and_loses_nothing() {
         umount disk",
         env!("CARGO_BIN_EXE_codejury")
     );
-    let mut command = Command::new("unshare");
-    if !nix::unistd::geteuid().is_root() {
-        command.args(["--user", "--map-root-user"]);
-    }
-    command
-        .args(["--mount", "sh", "-c", &script])
-        .current_dir(folder.path());
-    let child = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
-    let ended = end_of(child.expect("unshare, as every Linux has it"));
-    assert_ne!(
-        ended.code, 99,
-        "cannot mount a small file system: {}",
-        ended.stderr
-    );
+    let ended = folder.run_mounting(&script);
     assert!(
         ended.stdout.starts_with("code 4\n"),
         "{}{}",

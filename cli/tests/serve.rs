@@ -19,6 +19,7 @@ impl Server {
     fn start(listen: &str) -> Self {
         let mut process = codejury()
             .args(["serve", "--listen", listen])
+            .env("MY_POD_NAME", "pod-7")
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
@@ -114,6 +115,10 @@ fn sigterm_lets_a_request_finish_and_ends_with_0() {
     server.signal(nix::sys::signal::Signal::SIGTERM);
     let answer = under_way.join().unwrap().expect("it is answered");
     assert!(answer.contains("begun\\nwhole\\n"), "{answer}");
+    assert!(
+        answer.contains("\"executor_pod_name\":\"pod-7\""),
+        "{answer}"
+    );
     let status = ends_within(&mut server.process, Duration::from_secs(60));
     assert_eq!(status.code(), Some(0));
 }

@@ -455,7 +455,6 @@ fn what_is_not_compiled_yet_is_compiled_once_however_many_want_it() {
 #[test]
 fn a_read_only_or_full_disk_is_one_error_and_leaves_nothing_half_written() {
     let folder = release();
-    // A file system of its own, seen by these processes alone: it goes away with them.
     let script = format!(
         "set -u
         mkdir disk && mount -t tmpfs -o size=16k,mode=700 tmpfs disk || exit 99
@@ -468,22 +467,7 @@ fn a_read_only_or_full_disk_is_one_error_and_leaves_nothing_half_written() {
         umount disk",
         env!("CARGO_BIN_EXE_codejury")
     );
-    let mut command = Command::new("unshare");
-    if !nix::unistd::geteuid().is_root() {
-        command.args(["--user", "--map-root-user"]);
-    }
-    command
-        .args(["--mount", "sh", "-c", &script])
-        .current_dir(folder.path())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let ended = end_of(command.spawn().expect("unshare, as every Linux has it"));
-    assert_ne!(
-        ended.code, 99,
-        "cannot mount a small file system: {}",
-        ended.stderr
-    );
+    let ended = folder.run_mounting(&script);
     let said = |name| folder.read(name);
     assert_eq!(
         ended.stdout,

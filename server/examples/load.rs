@@ -1,16 +1,18 @@
-//! Load on a real `codejury serve`: closed loops of several widths, then ten thousand connections.
+//! Load on a real `codejury serve`: closed loops of several widths on `/run_code` and `/submit`, then ten
+//! thousand connections at once, of which none may end in anything but an answer: 200, or 504 for load.
 //!
 //! ```text
 //! cargo build --release
 //! cargo run --release -p server --example load -- [--binary target/release/codejury] [--seconds 5]
-//!     [--in-flight 1,2,8,32,256] [--connections 10000] [--repeats 3] [-- flags of serve]
+//!     [--in-flight 1,2,8,32,256] [--connections 10000] [--repeats 3] [-- --python PYTHON-WITH-NUMPY ...]
 //! ```
 //!
 //! Each row is a closed loop: so many clients, each sending its next request when the last one is
 //! answered, on a connection that is kept. Requests a second and latencies are as the clients see
 //! them; CPU is that of the server's whole process tree, cells and programs included, by /proc. With
 //! repeats, the median row by requests a second is shown, and the spread beside it. Client and server
-//! share the machine: on few cores the client takes a part of it.
+//! share the machine: on few cores the client takes a part of it, and a submission's verdict is checked as
+//! well as its status. Ends with 1 if anything failed.
 
 use std::collections::HashMap;
 use std::process::{Child, Command, Stdio};
@@ -158,21 +160,33 @@ impl Drop for Server {
     }
 }
 
-fn request(address: &str, code: &str, close: bool) -> Vec<u8> {
-    let body = serde_json::json!({
-        "code": code, "language": "python", "stdin": "hello\n", "compile_timeout": 10,
-        "run_timeout": 10, "memory_limit_MB": 1024, "files": {}, "fetch_files": [],
-    })
+/// What verl's scorer sends, and one test case of a contest problem.
+const PATHS: [&str; 2] = ["/run_code", "/submit"];
+
+fn request(address: &str, path: &str, code: &str, close: bool) -> Vec<u8> {
+    let body = match path {
+        "/run_code" => serde_json::json!({
+            "code": code, "language": "python", "stdin": "hello\n", "compile_timeout": 10,
+            "run_timeout": 10, "memory_limit_MB": 1024, "files": {}, "fetch_files": [],
+        }),
+        _ => serde_json::json!({
+            "dataset": "code_contests", "id": 1, "completion": format!("```python\n{code}\n```"),
+            "config": { "language": "python", "provided_data": {
+                "id": 1, "content": "", "labels": {},
+                "test": [{ "input": { "stdin": "hello\n" }, "output": { "stdout": "hello\n" } }],
+            } },
+        }),
+    }
     .to_string();
     let connection = if close { "close" } else { "keep-alive" };
     format!(
-        "POST /run_code HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\nConnection: {connection}\r\nContent-Length: {}\r\n\r\n{body}",
+        "POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\nConnection: {connection}\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     )
     .into_bytes()
 }
 
-/// Sends one request and reads its answer: the status code, and whether the program succeeded.
+/// Sends one request and reads its answer: the status code, and whether the program did what it should.
 async fn ask(stream: &mut TcpStream, request: &[u8]) -> std::io::Result<(u16, bool)> {
     stream.write_all(request).await?;
     let mut answer = Vec::with_capacity(1024);
@@ -193,7 +207,8 @@ async fn ask(stream: &mut TcpStream, request: &[u8]) -> std::io::Result<(u16, bo
         }
         let code = head.split(' ').nth(1).and_then(|code| code.parse().ok());
         let body = &answer[end + 4..end + 4 + length];
-        let success = body.starts_with(b"{\"status\":\"Success\"");
+        let success = body.starts_with(b"{\"status\":\"Success\"")
+            || body.starts_with(b"{\"id\":1,\"accepted\":true");
         return Ok((code.unwrap_or(0), success));
     }
 }
@@ -207,8 +222,13 @@ struct Row {
     failed: usize,
 }
 
-async fn closed_loop(server: &Server, code: &str, in_flight: usize, seconds: f64) -> Row {
-    let request = Arc::new(request(&server.address, code, false));
+async fn closed_loop(
+    server: &Server,
+    (path, code): (&str, &str),
+    in_flight: usize,
+    seconds: f64,
+) -> Row {
+    let request = Arc::new(request(&server.address, path, code, false));
     let ending = Arc::new(AtomicBool::new(false));
     let failed = Arc::new(AtomicUsize::new(0));
     let before = server.cpu();
@@ -268,8 +288,9 @@ async fn closed_loop(server: &Server, code: &str, in_flight: usize, seconds: f64
     }
 }
 
-async fn many_connections(server: &Server, count: usize) {
-    let request = Arc::new(request(&server.address, "print(input())", true));
+/// Whether every connection got an answer.
+async fn many_connections(server: &Server, count: usize) -> bool {
+    let request = Arc::new(request(&server.address, PATHS[0], "print(input())", true));
     let begun = Instant::now();
     let clients: Vec<_> = (0..count)
         .map(|_| {
@@ -295,6 +316,9 @@ async fn many_connections(server: &Server, count: usize) {
         begun.elapsed().as_secs_f64(),
         server.peak_mib()
     );
+    found
+        .keys()
+        .all(|word| matches!(word.as_str(), "200, Success" | "504"))
 }
 
 fn main() {
@@ -314,35 +338,43 @@ fn main() {
         .enable_all()
         .build()
         .expect("threads can be started");
+    let mut fine = true;
     runtime.block_on(async {
-        println!("| program | in flight | requests/s | spread | p50 ms | p95 ms | p99 ms | CPU ms/request | failed |");
-        println!("|---|---|---|---|---|---|---|---|---|");
-        for (name, code) in [
+        println!("| path | program | in flight | requests/s | spread | p50 ms | p95 ms | p99 ms | CPU ms/request | failed |");
+        println!("|---|---|---|---|---|---|---|---|---|---|");
+        let programs = [
             ("`print(input())`", "print(input())"),
             ("same + `import numpy`", "import numpy\nprint(input())"),
-        ] {
-            let warm_up = closed_loop(&server, code, 2, 1.0).await;
+        ];
+        let all = PATHS
+            .into_iter()
+            .flat_map(|path| programs.map(|(name, code)| (path, name, code)));
+        for (path, name, code) in all {
+            let warm_up = closed_loop(&server, (path, code), 2, 1.0).await;
             if warm_up.rate == 0.0 {
-                println!("| {name} | the interpreter cannot run it | | | | | | | |");
+                println!("| {path} | {name} | the interpreter cannot run it | | | | | | | |");
                 continue;
             }
             for &in_flight in &options.in_flight {
                 let mut rows = Vec::new();
                 for _ in 0..options.repeats {
-                    rows.push(closed_loop(&server, code, in_flight, options.seconds).await);
+                    rows.push(closed_loop(&server, (path, code), in_flight, options.seconds).await);
                 }
                 rows.sort_by(|a, b| a.rate.total_cmp(&b.rate));
                 let spread = format!("{:.0}–{:.0}", rows[0].rate, rows[rows.len() - 1].rate);
                 let failed: usize = rows.iter().map(|row| row.failed).sum();
+                fine &= failed == 0;
                 let row = &rows[rows.len() / 2];
                 println!(
-                    "| {name} | {in_flight} | {:.0} | {spread} | {:.2} | {:.2} | {:.2} | {:.2} | {failed} |",
+                    "| {path} | {name} | {in_flight} | {:.0} | {spread} | {:.2} | {:.2} | {:.2} | {:.2} | {failed} |",
                     row.rate, row.p50, row.p95, row.p99, row.cpu_ms
                 );
             }
         }
         if options.connections > 0 {
-            many_connections(&server, options.connections).await;
+            fine &= many_connections(&server, options.connections).await;
         }
     });
+    drop(server);
+    std::process::exit(i32::from(!fine));
 }

@@ -42,6 +42,29 @@ impl Folder {
         fs::read_to_string(self.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
     }
 
+    /// Runs a shell script that may mount: in a mount namespace of its own, so that what it mounts is
+    /// seen by its processes alone and goes away with them. Exit code 99 says that it could not.
+    pub(crate) fn run_mounting(&self, script: &str) -> Ended {
+        let mut command = Command::new("unshare");
+        if !nix::unistd::geteuid().is_root() {
+            command.args(["--user", "--map-root-user"]);
+        }
+        let child = command
+            .args(["--mount", "sh", "-c", script])
+            .current_dir(self.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
+        let ended = end_of(child.expect("unshare, as every Linux has it"));
+        assert_ne!(
+            ended.code, 99,
+            "cannot mount a small file system: {}",
+            ended.stderr
+        );
+        ended
+    }
+
     /// The command with its arguments, started here, without colours and without a terminal.
     pub(crate) fn command(&self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_codejury"));

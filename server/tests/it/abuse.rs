@@ -263,6 +263,41 @@ fn bodies_over_the_limit_are_413_declared_or_not() {
 }
 
 #[test]
+fn a_hundred_megabytes_are_taken_where_they_may_be_and_refused_where_not() {
+    let size = 100 << 20;
+    let body = [
+        br#"{"code":"import sys; print(len(sys.stdin.read()))","stdin":""#.as_slice(),
+        &vec![b'x'; size],
+        br#""}"#,
+    ]
+    .concat();
+    let roomy = start(ServeConfig {
+        http: HttpConfig {
+            max_body_mib: 128,
+            ..HttpConfig::default()
+        },
+        ..ServeConfig::default()
+    });
+    let answer = roomy.post_bytes("/run_code", &body);
+    assert_eq!(answer.json()["run_result"]["stdout"], format!("{size}\n"));
+    assert_eq!(metric(&roomy, "codejury_body_bytes"), 0.0);
+    // By default 64 MiB are the most. Whoever sends on all the same may find the connection reset
+    // before the answer is read, so the answers are counted here.
+    let strict = start(ServeConfig::default());
+    for _ in 0..5 {
+        let mut stream = strict.connect();
+        let text = head("POST", "/run_code", &[], body.len());
+        stream.write_all(text.as_bytes()).unwrap();
+        let _ = stream.write_all(&body);
+        let _ = stream.read_to_end(&mut Vec::new());
+    }
+    assert_eq!(metric(&strict, "codejury_body_bytes"), 0.0);
+    let refused = "codejury_requests_total{path=\"/run_code\",code=\"413\"}";
+    assert_eq!(metric(&strict, refused), 5.0);
+    assert_eq!(metric(&strict, "codejury_runs_total"), 0.0);
+}
+
+#[test]
 fn a_body_that_breaks_off_leaves_nothing_behind() {
     let server = start(ServeConfig::default());
     for _ in 0..100 {
@@ -299,8 +334,22 @@ fn deep_wrong_and_odd_json_is_an_answer_and_never_a_crash() {
         "{\"code\":\"print(1)\",\"memory_limit_MB\":99999999999999999999}".to_owned(),
         "{\"code\":\"print(1)\",\"run_timeout\":\"inf\",\"compile_timeout\":\"-inf\"}".to_owned(),
     ];
-    for path in ["/run_code", "/run_jupyter", "/v1/judge"] {
-        for body in &bodies {
+    let row = deep("[", "]");
+    let deep_row = format!(
+        "{{\"dataset\":\"mbpp\",\"id\":1,\"completion\":\"\",\"config\":{{\"provided_data\":{{\"a\":{row}}}}}}}"
+    );
+    for path in [
+        "/run_code",
+        "/run_jupyter",
+        "/v1/judge",
+        "/submit",
+        "/list_ids",
+        "/get_prompts",
+        "/get_prompt_by_id",
+        "/get_metrics",
+        "/get_metrics_function",
+    ] {
+        for body in bodies.iter().chain([&deep_row]) {
             let reply = shared().post_bytes(path, body.as_bytes());
             let start: String = body.chars().take(60).collect();
             assert!(

@@ -57,6 +57,35 @@ pub(super) struct EvalTestCase {
     pub(super) test_info: Option<Value>,
 }
 
+impl EvalResult {
+    /// What one run says. `reject_reason` is why a run that succeeded is not accepted.
+    fn of_one_run(
+        id: Value,
+        extracted_code: String,
+        answer: RunCodeResponse,
+        reject_reason: Option<&str>,
+    ) -> Self {
+        let success = answer.status == RunStatus::Success;
+        let accepted = success && reject_reason.is_none();
+        Self {
+            id,
+            accepted,
+            extracted_code,
+            full_code: None,
+            test_code: None,
+            tests: vec![EvalTestCase {
+                passed: accepted,
+                exec_info: answer,
+                test_info: None,
+            }],
+            extracted_type: None,
+            extra: reject_reason
+                .filter(|_| success)
+                .map(|reason| Map::from_iter([("reject_reason".to_owned(), Value::from(reason))])),
+        }
+    }
+}
+
 /// A program to be run once; rc 0 and the end of its tests accept it.
 struct Once {
     extracted: String,
@@ -170,29 +199,13 @@ impl Submission<'_> {
         if answer.status == RunStatus::SandboxError {
             return Err(sandbox_error(&answer));
         }
-        let success = answer.status == RunStatus::Success;
-        let early = guarded && success && report != token.as_bytes();
-        let accepted = success && !early;
+        let reason = (guarded && report != token.as_bytes())
+            .then_some("the program ended with exit code 0 before its tests had ended");
         Ok(EvalResult {
-            id: self.id,
-            accepted,
-            extracted_code: once.extracted,
             full_code: Some(once.program),
-            test_code: None,
-            tests: vec![EvalTestCase {
-                passed: accepted,
-                exec_info: answer,
-                test_info: None,
-            }],
-            extracted_type: None,
-            extra: early
-                .then(|| reject("the program ended with exit code 0 before its tests had ended")),
+            ..EvalResult::of_one_run(self.id, once.extracted, answer, reason)
         })
     }
-}
-
-fn reject(reason: &str) -> Map<String, Value> {
-    Map::from_iter([("reject_reason".to_owned(), reason.into())])
 }
 
 /// Our failure inside a judge, in the original's words and spelling.

@@ -11,7 +11,7 @@ use super::text::{
 };
 use super::{
     CASES_AT_ONCE, EvalResult, EvalTestCase, Once, RUN_TIMEOUT_S, Submission, language_of, named,
-    reject, sandbox_error,
+    sandbox_error,
 };
 use crate::fusion::extraction::{by_priority, freeform, freeform_v2, strip};
 use crate::fusion::languages::Language;
@@ -415,22 +415,12 @@ impl Submission<'_> {
             return Err(sandbox_error(&answer));
         }
         let wrong = tests.first_wrong(&report);
-        let success = answer.status == RunStatus::Success;
-        let accepted = success && wrong.is_none();
-        Ok(EvalResult {
-            id: self.id,
-            accepted,
-            extracted_code: code,
-            full_code: None,
-            test_code: None,
-            tests: vec![EvalTestCase {
-                passed: accepted,
-                exec_info: answer,
-                test_info: None,
-            }],
-            extracted_type: None,
-            extra: wrong.filter(|_| success).map(|why| reject(&why)),
-        })
+        Ok(EvalResult::of_one_run(
+            self.id,
+            code,
+            answer,
+            wrong.as_deref(),
+        ))
     }
 }
 

@@ -1,0 +1,191 @@
+//! An evaluation that is killed again and again ends with the files of one that was not.
+
+use std::fs;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::{Folder, wait_until};
+use crate::{Fake, plan, rows, setup};
+
+/// Files of a results folder, times taken out.
+fn fingerprint(folder: &Folder) -> Vec<(String, String)> {
+    let out = folder.join("outputs/eval_step_500");
+    let names = [
+        "completions/d.jsonl",
+        "prompts/d.jsonl",
+        "verdicts/d.jsonl",
+        "qa_logs/d_qa.jsonl",
+        "qa_logs/qa_summary.json",
+        "metrics.json",
+        "summary.json",
+        "run.json",
+    ];
+    let mut files = Vec::new();
+    for name in names {
+        let text = fs::read_to_string(out.join(name)).expect(name);
+        let lines = text.lines().filter_map(|line| {
+            // Whole documents are pretty-printed: a measured value has a line of its own.
+            let measured = [
+                "wall_clock_time",
+                "throughput",
+                "avg_judge_time",
+                "\"out\"",
+                "base_url",
+            ];
+            if measured.iter().any(|key| line.contains(key)) && !name.ends_with(".jsonl") {
+                return None;
+            }
+            let Ok(mut row) = serde_json::from_str::<Value>(line) else {
+                return Some(line.to_owned());
+            };
+            strip(&mut row);
+            Some(row.to_string())
+        });
+        files.push((name.to_owned(), lines.collect::<Vec<_>>().join("\n")));
+    }
+    files
+}
+
+fn strip(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            for key in [
+                "usage",
+                "judge_time",
+                "gen_time",
+                "path",
+                "cached",
+                "near_limit",
+            ] {
+                fields.remove(key);
+            }
+            fields.values_mut().for_each(strip);
+        }
+        Value::Array(items) => items.iter_mut().for_each(strip),
+        _ => {}
+    }
+}
+
+/// A point of an evaluation, counted from where the one before was killed.
+#[derive(Debug)]
+enum Point {
+    Started,
+    Asked(usize),
+    Generated(usize),
+    Judged(usize),
+}
+
+/// Draws numbers; what was drawn is printed when the test fails.
+struct Draw(u64);
+
+impl Draw {
+    fn new() -> Self {
+        use std::hash::{BuildHasher as _, RandomState};
+        let seed = RandomState::new().hash_one(0);
+        eprintln!("seed {seed}");
+        Self(seed)
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % limit
+    }
+
+    fn point(&mut self) -> Point {
+        let more = 1 + self.below(4) as usize;
+        match self.below(4) {
+            0 => Point::Started,
+            1 => Point::Asked(more),
+            2 => Point::Generated(more),
+            _ => Point::Judged(more),
+        }
+    }
+}
+
+#[test]
+fn killed_at_twenty_random_points_it_ends_with_the_same_files() {
+    const COUNT: usize = 200;
+    const KILLS: usize = 20;
+    let line = |url: &str| format!("eval --config eval.toml --step 500 --base-url {url}");
+    let whole = setup(COUNT, "chat");
+    let fake = Fake::start(&whole, &plan(&whole, COUNT, json!([])));
+    assert_eq!(whole.run(&line(&fake.url())).code, 0);
+
+    let folder = setup(COUNT, "chat");
+    let mut plan = plan(&folder, COUNT, json!([]));
+    plan["delay_s"] = json!(0.25);
+    let fake = Fake::start(&folder, &plan);
+    let url = fake.url();
+    let asked = || rows(&folder.join("requests.jsonl")).len();
+    let generated = || whole_rows(&folder, "completions").len();
+    let judged = || whole_rows(&folder, "verdicts").len();
+    let mut draw = Draw::new();
+    // Twenty in its midst, and three while its files are completed.
+    for kill in 0..KILLS + 3 {
+        let point = draw.point();
+        let delay = Duration::from_millis(draw.below(40));
+        let before: Vec<String> = whole_rows(&folder, "completions")
+            .iter()
+            .filter(|row| row.get("completion").is_some())
+            .map(|row| row["problem_id"].as_str().expect("an id").to_owned())
+            .collect();
+        let counts = (asked(), generated(), judged());
+        let mut child = folder
+            .command(line(&url).split_whitespace())
+            .spawn()
+            .expect("starts");
+        wait_until("it is there, or at its end", || {
+            let there = match point {
+                _ if kill >= KILLS => judged() == COUNT,
+                Point::Started => true,
+                Point::Asked(more) => asked() >= counts.0 + more,
+                Point::Generated(more) => generated() >= counts.1 + more,
+                Point::Judged(more) => judged() >= counts.2 + more,
+            };
+            there || child.try_wait().expect("waits").is_some()
+        });
+        std::thread::sleep(delay);
+        let ended = child.try_wait().expect("waits");
+        assert!(
+            kill >= KILLS || ended.is_none(),
+            "{kill}: ended at {point:?}"
+        );
+        let _ = child.kill();
+        let _ = child.wait();
+        // What was on disk is not asked for again.
+        for request in &rows(&folder.join("requests.jsonl"))[counts.0..] {
+            let text = request.to_string();
+            for id in &before {
+                let number = id.trim_start_matches("p/");
+                assert!(
+                    !text.contains(&format!("<{number}>")),
+                    "{id} was generated twice"
+                );
+            }
+        }
+    }
+    let ended = folder.run(&line(&url));
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    for ((name, left), (_, right)) in fingerprint(&whole).iter().zip(fingerprint(&folder)) {
+        assert_eq!(left, &right, "{name}");
+    }
+    let asked = asked();
+    assert!(
+        asked <= COUNT + KILLS * 4,
+        "{asked} requests for {COUNT} samples"
+    );
+    eprintln!("{asked} requests for {COUNT} samples in {KILLS} kills");
+}
+
+/// Whole rows of a file of the evaluation, which may end in half a line.
+fn whole_rows(folder: &Folder, of: &str) -> Vec<Value> {
+    let path = folder.join(format!("outputs/eval_step_500/{of}/d.jsonl"));
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    let rows = whole.lines().map(serde_json::from_str);
+    rows.collect::<Result<_, _>>().expect("rows")
+}
