@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
-use support::{Ended, Folder, wait_until};
+use support::{Ended, Folder, end_of, wait_until};
 
 const FAKE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/fake_vllm.py");
 const TRANSCRIPTS: &str = concat!(
