@@ -327,6 +327,10 @@ pub(crate) struct SandboxArgs {
     #[arg(long, value_name = "HOW", default_value = "deterministic")]
     pub(crate) wasm_mode: WasmModeChoice,
 
+    /// Fuel that counts as one second of CPU time on the wasm backend [default: 30000000000]
+    #[arg(long, value_name = "N", value_parser = count::<u64>(1_000_000, 1 << 60))]
+    pub(crate) wasm_fuel_per_second: Option<u64>,
+
     /// How programs start: forked from a warmed interpreter, or each in a new one
     #[arg(long, value_name = "WAY", default_value = "auto")]
     pub(crate) path: PathChoice,
@@ -377,7 +381,7 @@ pub(crate) enum IsolationChoice {
     Restricted,
     /// The same as --backend wasm
     Wasm,
-    /// The strongest that this host gives
+    /// The strongest that this host gives: namespaces, else wasm if it is installed, else restricted
     BestAvailable,
 }
 

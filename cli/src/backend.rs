@@ -5,8 +5,8 @@ use std::ffi::OsString;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use executor::{Runner, Sandbox, SandboxConfig, SandboxError};
-use wasm::{AutoRunner, Cache, FUEL_PER_SECOND, WasmConfig, WasmSandbox};
+use executor::{IsolationRequest, Runner, Sandbox, SandboxConfig, SandboxError};
+use wasm::{AutoRunner, Cache, FUEL_PER_SECOND, SetupError, WasmConfig, WasmSandbox};
 
 use crate::args::{BackendChoice, SandboxArgs};
 
@@ -29,6 +29,7 @@ pub(crate) fn serve_as_worker() {
 /// The host cannot give it, or the wasm backend has no interpreter here.
 pub(crate) fn runner(args: &SandboxArgs, config: SandboxConfig) -> anyhow::Result<Arc<dyn Runner>> {
     match args.backend() {
+        BackendChoice::Native if args.may_be_wasm() => best_available(args, config),
         BackendChoice::Native => Ok(Arc::new(Sandbox::new(config)?)),
         BackendChoice::Wasm => Ok(Arc::new(wasm(args.wasm_mode.into(), config.slots)?)),
         BackendChoice::Auto => {
@@ -43,18 +44,43 @@ pub(crate) fn runner(args: &SandboxArgs, config: SandboxConfig) -> anyhow::Resul
     }
 }
 
+<<<<<<< HEAD
 /// The wasm backend, as it is installed.
 ///
 /// # Errors
 ///
 /// It is not, or its workers do not start.
 pub(crate) fn wasm(mode: wasm::Mode, slots: Option<usize>) -> anyhow::Result<WasmSandbox> {
+=======
+/// Namespaces, else wasm if its interpreter is installed, else what is weaker.
+fn best_available(args: &SandboxArgs, config: SandboxConfig) -> anyhow::Result<Arc<dyn Runner>> {
+    let with_namespaces = SandboxConfig {
+        isolation: IsolationRequest::Namespaces,
+        ..config.clone()
+    };
+    match Sandbox::new(with_namespaces) {
+        Ok(native) => return Ok(Arc::new(native)),
+        Err(SandboxError::IsolationUnavailable { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    match Cache::of_user().and_then(|cache| cache.manifest()) {
+        Ok(_) => Ok(Arc::new(wasm(args, config.slots)?)),
+        Err(SetupError::NotInstalled(_) | SetupError::NoFolder) => {
+            Ok(Arc::new(Sandbox::new(config)?))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn wasm(args: &SandboxArgs, slots: Option<usize>) -> anyhow::Result<WasmSandbox> {
+    let mode = args.wasm_mode.into();
+>>>>>>> 0a810dd (wasm: fuel per second as a flag and in verdicts; best-available takes it; auto reads code, not strings; soak, fuzz, determinism)
     let bundle = Cache::of_user()?.installed(mode)?;
     let program = env::current_exe().context("cannot tell where codejury is")?;
     let config = WasmConfig {
         bundle,
         mode,
-        fuel_per_second: FUEL_PER_SECOND,
+        fuel_per_second: args.wasm_fuel_per_second.unwrap_or(FUEL_PER_SECOND),
         slots,
         worker: (program.into(), vec![OsString::from(WORKER)]),
     };

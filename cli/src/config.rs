@@ -8,7 +8,7 @@ use judge::{Aggregate, CacheConfig, IntegrityRequest, JudgeConfig, LimitOverride
 
 use crate::args::{
     AggregateChoice, BackendChoice, CellsChoice, IntegrityChoice, IsolationChoice, JudgingArgs,
-    LimitArgs, LimitsChoice, NetworkChoice, PathChoice, SandboxArgs,
+    LimitArgs, LimitsChoice, NetworkChoice, PathChoice, SandboxArgs, WasmModeChoice,
 };
 use crate::exit::Failure;
 
@@ -49,6 +49,15 @@ impl SandboxArgs {
                 return Err(contradiction("--backend wasm", "--network loopback"));
             }
         }
+        if self.backend() == Backend::Native
+            && !self.may_be_wasm()
+            && self.wasm_fuel_per_second.is_some()
+        {
+            return Err(contradiction("--backend native", "--wasm-fuel-per-second"));
+        }
+        if self.wasm_mode == WasmModeChoice::Plain && self.wasm_fuel_per_second.is_some() {
+            return Err(contradiction("--wasm-mode plain", "--wasm-fuel-per-second"));
+        }
         if self.path == PathChoice::Warm && isolation == IsolationRequest::Restricted {
             return Err(contradiction("--path warm", "--isolation restricted"));
         }
@@ -70,6 +79,16 @@ impl SandboxArgs {
             (None, Some(IsolationChoice::Wasm)) => BackendChoice::Wasm,
             (named, _) => named.unwrap_or(BackendChoice::Native),
         }
+    }
+
+    /// Whether `--isolation best-available` may come to the wasm backend: nothing is asked for that
+    /// only the native one has.
+    pub(crate) fn may_be_wasm(&self) -> bool {
+        self.backend.is_none()
+            && self.isolation == Some(IsolationChoice::BestAvailable)
+            && self.python.is_none()
+            && self.path == PathChoice::Auto
+            && self.network() == Network::None
     }
 
     pub(crate) fn network(&self) -> Network {

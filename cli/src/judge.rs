@@ -266,7 +266,12 @@ impl Settings<'_> {
             "python_fingerprint": interpreter.fingerprint,
         });
         match settings {
-            Value::Object(settings) => Ok(settings),
+            Value::Object(mut settings) => {
+                if let Some(fuel) = self.sandbox.fuel_per_second() {
+                    settings.insert("fuel_per_second".into(), fuel.into());
+                }
+                Ok(settings)
+            }
             _ => unreachable!("written as an object above"),
         }
     }

@@ -580,3 +580,137 @@ fn the_backend_runs_on_what_is_installed() {
         );
     }
 }
+
+#[test]
+fn setup_removes_what_nobody_can_use_any_more() {
+    let folder = installed();
+    let home = folder.join("home");
+    let hash = "0".repeat(64);
+    let older = ["1", "2"].map(|n| home.join(format!("{hash}-{n}.0.0-0123456789abcdef.cwasm")));
+    for path in &older {
+        fs::write(path, "old").expect("it is ours");
+        fs::write(path.with_added_extension("sha256"), "old").expect("it is ours");
+    }
+    // A process that was started before the update still has this one.
+    let used = fs::File::open(&older[1]).expect("it was written");
+    used.lock_shared().expect("nobody else wants it");
+    // And a host with another processor has this one.
+    let unlike = compiled(&folder)
+        .into_iter()
+        .find(|path| !older.contains(path))
+        .expect("two were compiled");
+    let name = unlike
+        .file_name()
+        .expect("a name")
+        .to_string_lossy()
+        .into_owned();
+    let (start, _) = name.rsplit_once('-').expect("a hash of the configuration");
+    let unlike = home.join(format!("{start}-fedcba9876543210.cwasm"));
+    fs::write(&unlike, "theirs").expect("it is ours");
+    assert_eq!(wasm(&folder, "setup").code, 0);
+    assert!(!older[0].exists() && !older[0].with_added_extension("sha256").exists());
+    assert!(older[1].exists() && unlike.exists());
+    drop(used);
+    assert_eq!(wasm(&folder, "setup").code, 0);
+    assert!(!older[1].exists() && unlike.exists());
+    assert_eq!(compiled(&folder).len(), 3);
+}
+
+#[test]
+fn the_fuel_of_a_second_is_chosen_and_recorded() {
+    let folder = installed();
+    folder.file("x.py", "print(1)");
+    let run = |flags: &str| {
+        let line = format!("run {flags} --json x.py");
+        let mut command = folder.command(line.split_whitespace());
+        command.env("CODEJURY_WASM_DIR", folder.join("home"));
+        end_of(command.spawn().expect("it starts"))
+    };
+    for (flags, said) in [
+        ("--backend wasm", "\"fuel_per_second\":30000000000"),
+        (
+            "--backend wasm --wasm-fuel-per-second 2000000",
+            "\"fuel_per_second\":2000000",
+        ),
+    ] {
+        let ended = run(flags);
+        assert!(ended.stdout.contains(said), "{flags}: {}", ended.stdout);
+    }
+    for flags in [
+        "--wasm-fuel-per-second 2000000",
+        "--backend wasm --wasm-mode plain --wasm-fuel-per-second 2000000",
+    ] {
+        assert_fails(&run(flags), 2, &["contradict each other"]);
+    }
+    assert_fails_to_parse(&run("--backend wasm --wasm-fuel-per-second 0"));
+}
+
+#[track_caller]
+fn assert_fails_to_parse(ended: &Ended) {
+    assert_eq!(ended.code, 2, "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("--wasm-fuel-per-second"),
+        "{}",
+        ended.stderr
+    );
+}
+
+/// The best that a host without namespaces gives is wasm if its interpreter is there, and the
+/// restricted level if not; a `--python` of one's own asks for the native backend.
+#[test]
+fn the_best_available_without_namespaces_is_wasm() {
+    let folder = release();
+    folder.file("x.py", "print(1)");
+    for (path, mode) in [
+        (folder.path().to_owned(), 0o777),
+        (folder.join("python"), 0o644),
+    ] {
+        set_mode(&path, mode);
+    }
+    fs::copy(env!("CARGO_BIN_EXE_codejury"), folder.join("codejury")).expect("a copy");
+    let python = std::env::var("CODEJURY_TEST_PYTHON").unwrap_or("/usr/bin/python3".into());
+    // As an ordinary user, in a namespace that allows no further one.
+    let script = format!(
+        "echo 0 > /proc/sys/user/max_user_namespaces
+        export PATH={}:$PATH
+        best() {{ ./codejury run --isolation best-available \"$@\" --json x.py; }}
+        CODEJURY_WASM_DIR=$PWD/home; export CODEJURY_WASM_DIR
+        best
+        ./codejury wasm setup --python python
+        best
+        best --python {python}
+        best --backend native --python {python}",
+        Path::new(&python).parent().expect("a folder").display()
+    );
+    let mut command = if nix::unistd::geteuid().is_root() {
+        let mut command = Command::new("setpriv");
+        command.args("--reuid 64801 --regid 64801 --clear-groups unshare".split(' '));
+        command
+    } else {
+        Command::new("unshare")
+    };
+    command
+        .args(["--user", "--map-root-user", "sh", "-c", &script])
+        .current_dir(folder.path())
+        .env_remove("CODEJURY_WASM_DIR")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let ended = end_of(
+        command
+            .spawn()
+            .expect("setpriv and unshare are there (util-linux)"),
+    );
+    let isolations: Vec<_> = ended
+        .stdout
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("a report"))
+        .map(|report| report["isolation"].as_str().unwrap_or_default().to_owned())
+        .collect();
+    assert_eq!(
+        isolations,
+        ["restricted", "wasm", "restricted", "restricted"],
+        "{}",
+        ended.stderr
+    );
+}

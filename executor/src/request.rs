@@ -28,6 +28,9 @@ pub struct RunRequest {
     /// What a warmed interpreter has ready for this program, apart from time invisible to it; `None`
     /// takes what its text imports.
     pub imports: Option<Imports>,
+    /// The texts that the program will run, where it is a harness that finds them in its input; empty
+    /// for others. With them [`Runner`](crate::Runner)s choose a backend.
+    pub sources: Vec<Arc<[u8]>>,
     /// Gives the program descriptor 3, a pipe whose bytes come back in [`RunReport::report`]. For
     /// harnesses of ours; what is written there can be forged by the program.
     pub report_pipe: bool,
@@ -50,6 +53,7 @@ impl RunRequest {
             limits: Limits::default(),
             network: Network::None,
             imports: None,
+            sources: Vec::new(),
             report_pipe: false,
             collect: Vec::new(),
         }

@@ -32,6 +32,11 @@ pub trait Runner: Send + Sync {
     /// The backend's name in reports and cache keys: `native` or `wasm`.
     fn backend(&self) -> &'static str;
 
+    /// Fuel that counts as one second of CPU time, where time is limited by fuel.
+    fn fuel_per_second(&self) -> Option<u64> {
+        None
+    }
+
     /// The interpreter that runs submissions.
     fn interpreter(&self) -> &Interpreter;
 }

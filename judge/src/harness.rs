@@ -128,11 +128,10 @@ impl Harness {
         request.stdin = stdin.into();
         // The program is ours; what it will import stands in what it is given.
         let tests = suite_texts(&problem.suite);
-        request.imports = Some(Imports::of(
-            [&*source.bytes, problem.prompt.as_bytes()]
-                .into_iter()
-                .chain(tests.iter().map(|text| text.as_bytes())),
-        ));
+        request.sources = vec![source.bytes.clone(), problem.prompt.as_bytes().into()];
+        let texts = tests.iter().map(|text| text.as_bytes().into());
+        request.sources.extend(texts);
+        request.imports = Some(Imports::of(request.sources.iter().map(|text| &**text)));
         request.report_pipe = true;
         Ok(Job { request, proofs })
     }

@@ -148,6 +148,7 @@ impl RunTally {
             None => self.native = true,
             Some(wasm) => self.add_wasm(&WasmEvidence {
                 fuel: wasm.fuel,
+                fuel_per_second: wasm.fuel_per_second,
                 module_sha256: wasm.module_sha256.to_string(),
                 wasmtime: wasm.wasmtime.to_string(),
             }),

@@ -132,6 +132,9 @@ pub struct WasmEvidence {
     /// Fuel used by all runs; absent where time was limited by the clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fuel: Option<u64>,
+    /// Fuel that counted as one second of CPU time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fuel_per_second: Option<u64>,
     /// The interpreter module.
     pub module_sha256: String,
     /// The wasmtime version.

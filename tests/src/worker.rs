@@ -184,6 +184,7 @@ impl Job {
         });
         let request = RunRequest {
             imports: None,
+            sources: Vec::new(),
             code: None,
             program: Program::Python {
                 source: Arc::from(source),

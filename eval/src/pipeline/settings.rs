@@ -68,7 +68,12 @@ pub(super) fn settings_of(
         "python_fingerprint": interpreter.fingerprint,
     });
     match settings {
-        Value::Object(settings) => settings,
+        Value::Object(mut settings) => {
+            if let Some(fuel) = runner.fuel_per_second() {
+                settings.insert("fuel_per_second".into(), fuel.into());
+            }
+            settings
+        }
         _ => unreachable!("written as an object above"),
     }
 }

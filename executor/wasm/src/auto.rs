@@ -60,15 +60,11 @@ fn needs_native(request: &RunRequest) -> bool {
         Program::Command { .. } => return true,
         Program::Python { source, .. } => source,
     };
-    // A harness's program is its own; the submission is in what it reads.
-    let texts = [
-        &python[..],
-        if request.report_pipe {
-            &request.stdin
-        } else {
-            &[]
-        },
-    ];
+    // A harness's program is its own, and says which texts it will run.
+    let texts: Vec<&[u8]> = match &request.sources[..] {
+        [] => vec![python],
+        texts => texts.iter().map(|text| &**text).collect(),
+    };
     request.network == Network::Loopback
         || texts.iter().any(|text| missing::imported(text).is_some())
 }
@@ -102,6 +98,10 @@ impl Runner for AutoRunner {
 
     fn backend(&self) -> &'static str {
         "auto"
+    }
+
+    fn fuel_per_second(&self) -> Option<u64> {
+        self.wasm.fuel_per_second()
     }
 
     fn interpreter(&self) -> &Interpreter {

@@ -222,7 +222,37 @@ impl Cache {
             self.keep_compiled(path, code)?;
         }
         let text = setup::manifest_text(&parts.manifest);
-        self.keep(&self.folder.join("manifest.json"), text.as_bytes())
+        self.keep(&self.folder.join("manifest.json"), text.as_bytes())?;
+        self.remove_unused(&parts.manifest)
+    }
+
+    /// Removes what other interpreters or versions of wasmtime were compiled to, unless a process still
+    /// starts workers from it. What other processors need of this one stays.
+    fn remove_unused(&self, manifest: &Manifest) -> Result<(), SetupError> {
+        let current = format!("{}-{WASMTIME_VERSION}-", manifest.module_sha256);
+        let read = |source| SetupError::Read {
+            path: self.folder.clone(),
+            source,
+        };
+        for entry in fs::read_dir(&self.folder).map_err(read)? {
+            let path = entry.map_err(read)?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if !name.ends_with(".cwasm") || name.starts_with(&current) {
+                continue;
+            }
+            let unused = File::open(&path).is_ok_and(|file| file.try_lock().is_ok());
+            if unused {
+                for path in [&path, &hash_path(&path)] {
+                    match fs::remove_file(path) {
+                        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                            return Err(SetupError::write(path, error));
+                        }
+                        _ => {}
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Compiles what is installed again, whatever is there.

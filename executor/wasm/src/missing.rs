@@ -133,26 +133,28 @@ fn is_lacking(name: &str) -> bool {
 }
 
 /// Whether a program imports what it cannot have here, as far as its text says: the first such
-/// module.
+/// module. What stands in strings and comments does not count.
 pub(crate) fn imported(source: &[u8]) -> Option<String> {
-    let text = String::from_utf8_lossy(source);
-    for line in text.lines() {
-        let line = line.trim_start();
-        for statement in line.split(';').map(str::trim) {
-            let mut names: Vec<&str> = Vec::new();
-            if let Some(rest) = statement.strip_prefix("import ") {
-                names.extend(rest.split(',').map(str::trim));
-            } else if let Some(rest) = statement.strip_prefix("from ") {
-                names.push(rest);
-            }
-            for name in names {
-                let end = name
-                    .find(|c: char| c != '_' && !c.is_alphanumeric())
-                    .unwrap_or(name.len());
-                let name = &name[..end];
-                if is_lacking(name) || CRIPPLED.contains(&name) {
-                    return Some(name.to_owned());
-                }
+    let code = without_strings(source);
+    let text = String::from_utf8_lossy(&code);
+    for statement in text.split(['\n', '\r', ';', ':']).map(str::trim) {
+        let behind = |keyword| {
+            let rest: &str = statement.strip_prefix(keyword)?;
+            rest.starts_with(char::is_whitespace).then_some(rest)
+        };
+        let mut names: Vec<&str> = Vec::new();
+        if let Some(rest) = behind("import") {
+            names.extend(rest.split(',').map(str::trim));
+        } else if let Some(rest) = behind("from") {
+            names.push(rest.trim_start());
+        }
+        for name in names {
+            let end = name
+                .find(|c: char| c != '_' && !c.is_alphanumeric())
+                .unwrap_or(name.len());
+            let name = &name[..end];
+            if is_lacking(name) || CRIPPLED.contains(&name) {
+                return Some(name.to_owned());
             }
         }
     }
@@ -168,6 +170,49 @@ pub(crate) fn imported(source: &[u8]) -> Option<String> {
     .iter()
     .find(|call| text.contains(**call))
     .map(|call| call.trim_end_matches('(').to_owned())
+}
+
+/// Python's text with its comments gone and its strings empty. A text that does not parse may lose
+/// more; it does not run either.
+fn without_strings(source: &[u8]) -> Vec<u8> {
+    let mut code = Vec::with_capacity(source.len());
+    let mut rest = source;
+    while let Some((&byte, behind)) = rest.split_first() {
+        match byte {
+            b'#' => {
+                let end = rest.iter().position(|&b| matches!(b, b'\n' | b'\r'));
+                rest = &rest[end.unwrap_or(rest.len())..];
+            }
+            b'"' | b'\'' => {
+                code.extend([byte, byte]);
+                rest = behind_string(rest, byte);
+            }
+            _ => {
+                code.push(byte);
+                rest = behind;
+            }
+        }
+    }
+    code
+}
+
+/// What follows the string that `text` begins with. A backslash takes the next byte with it, in raw
+/// strings too. One that is not closed ends with its line, or, in three quotes, with the text.
+fn behind_string(text: &[u8], quote: u8) -> &[u8] {
+    let close: &[u8] = match text.starts_with(&[quote; 3]) {
+        true => &[quote; 3],
+        false => &[quote],
+    };
+    let mut rest = &text[close.len()..];
+    loop {
+        match rest {
+            [] => return rest,
+            [b'\\', _, behind @ ..] => rest = behind,
+            [b'\n', ..] if close.len() == 1 => return rest,
+            _ if rest.starts_with(close) => return &rest[close.len()..],
+            [_, behind @ ..] => rest = behind,
+        }
+    }
 }
 
 fn position(text: &[u8], part: &[u8]) -> Option<usize> {
@@ -221,6 +266,23 @@ mod tests {
             ("import os\nos.fork()\n", Some("os.fork")),
             ("# import numpy\nimport math\nnumpy = 3\n", None),
             ("from collections import deque\n", None),
+            ("try: import numpy\nexcept ImportError: pass", Some("numpy")),
+            ("import\tnumpy", Some("numpy")),
+            ("importance = numpy\nfrom_ = socket", None),
+            (
+                "def f():\n    \"\"\"Needs\n    import numpy\n    \"\"\"\n",
+                None,
+            ),
+            ("s = 'a\\'; import numpy'\n", None),
+            ("s = 'never closed\nimport numpy", Some("numpy")),
+            (
+                "s = r'''\\'''\nimport numpy'''\nimport scipy",
+                Some("scipy"),
+            ),
+            ("x = \"#\"; import numpy", Some("numpy")),
+            ("print('os.fork()')  # os.kill(1)", None),
+            ("\"\"\"doc\"\"\"; import numpy", Some("numpy")),
+            ("'\\", None),
         ] {
             assert_eq!(imported(source.as_bytes()).as_deref(), expected, "{source}");
         }

@@ -1,6 +1,7 @@
 //! The supervisor's side of a run on wasm: from request to report.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::PathBuf;
@@ -71,6 +72,8 @@ pub struct WasmSandbox {
     slots: Slots,
     pool: Pool,
     confined: bool,
+    /// Says to `wasm setup` that this compiled module is still used.
+    _in_use: File,
 }
 
 impl WasmSandbox {
@@ -91,6 +94,12 @@ impl WasmSandbox {
             &bundle.stdlib,
             config.mode,
         ));
+        let in_use = File::open(&bundle.compiled)
+            .and_then(|file| file.lock_shared().map(|()| file))
+            .map_err(|source| SandboxError::System {
+                what: "opening the compiled interpreter",
+                source,
+            })?;
         let pool = Pool::new(Launch { program, arguments });
         let first = pool.take()?;
         let confined = first.confined;
@@ -118,6 +127,7 @@ impl WasmSandbox {
             slots: Slots::new(slots.max(1)),
             pool,
             confined,
+            _in_use: in_use,
         })
     }
 
@@ -291,6 +301,13 @@ impl Runner for WasmSandbox {
         "wasm"
     }
 
+    fn fuel_per_second(&self) -> Option<u64> {
+        match self.mode {
+            Mode::Deterministic => Some(self.fuel_per_second),
+            Mode::Plain => None,
+        }
+    }
+
     fn interpreter(&self) -> &Interpreter {
         &self.interpreter
     }
@@ -298,7 +315,7 @@ impl Runner for WasmSandbox {
 
 fn random_seed() -> Result<u64, SandboxError> {
     let mut seed = [0; 8];
-    std::fs::File::open("/dev/urandom")
+    File::open("/dev/urandom")
         .and_then(|mut file| io::Read::read_exact(&mut file, &mut seed))
         .map_err(|source| SandboxError::System {
             what: "reading /dev/urandom",

@@ -1,37 +1,18 @@
 //! What CPython for WASI does with programs: `programs/*.py`, each of which says what must become of
 //! it. Needs an installed interpreter (`codejury wasm setup`).
 
+mod support;
+
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use executor::{LimitKind, Outcome, RunReport, RunRequest, Runner as _};
+use support::sandbox;
 use wasm::setup::Parts;
-use wasm::{Cache, FUEL_PER_SECOND, Mode, SetupError, WasmConfig, WasmSandbox};
-
-/// The installed interpreter; `None`, loudly, where there is none. CI has one.
-fn sandbox(mode: Mode) -> Option<WasmSandbox> {
-    let bundle = match Cache::of_user().and_then(|cache| cache.installed(mode)) {
-        Ok(bundle) => bundle,
-        Err(error @ SetupError::NotInstalled(_)) if env::var_os("CI").is_none() => {
-            eprintln!("skipped: {error}; {}", error.hint());
-            return None;
-        }
-        Err(error) => panic!("{error}"),
-    };
-    let config = WasmConfig {
-        bundle,
-        mode,
-        fuel_per_second: FUEL_PER_SECOND,
-        slots: None,
-        worker: (
-            env!("CARGO_BIN_EXE_codejury-wasm-worker").into(),
-            Vec::new(),
-        ),
-    };
-    Some(WasmSandbox::new(config).expect("a worker starts"))
-}
+use wasm::{Cache, Mode, WasmSandbox};
 
 /// What a program's comments ask for.
 #[derive(Default)]
@@ -40,6 +21,7 @@ struct Expected {
     stdin: String,
     stdout: String,
     stderr: Vec<String>,
+    cpu_time: Option<Duration>,
 }
 
 fn expected(text: &str) -> Expected {
@@ -54,6 +36,10 @@ fn expected(text: &str) -> Expected {
         match key {
             "stdin" => expected.stdin = value.replace("\\n", "\n"),
             "stdout" => expected.stdout += &format!("{value}\n"),
+            "cpu_time_ms" => {
+                let milliseconds = value.parse().expect("a number");
+                expected.cpu_time = Some(Duration::from_millis(milliseconds));
+            }
             "stderr" => expected.stderr.push(value.to_owned()),
             "expect" => {
                 let number = |text: &str| text.parse::<u8>().expect("a number");
@@ -64,6 +50,12 @@ fn expected(text: &str) -> Expected {
                     },
                     ("limit", "memory") => Outcome::LimitExceeded {
                         limit: LimitKind::Memory,
+                    },
+                    ("limit", "output") => Outcome::LimitExceeded {
+                        limit: LimitKind::Output,
+                    },
+                    ("limit", "cpu_time") => Outcome::LimitExceeded {
+                        limit: LimitKind::CpuTime,
                     },
                     ("limit", "wall_time") => Outcome::LimitExceeded {
                         limit: LimitKind::WallTime,
@@ -77,13 +69,19 @@ fn expected(text: &str) -> Expected {
     expected
 }
 
-fn run(sandbox: &WasmSandbox, program: &str, stdin: &str) -> RunReport {
-    let request = RunRequest {
-        stdin: stdin.as_bytes().into(),
-        ..RunRequest::python(program.as_bytes())
-    };
+fn run(sandbox: &WasmSandbox, program: &str, expected: &Expected) -> RunReport {
+    let mut request = RunRequest::python(program.as_bytes());
+    request.stdin = expected.stdin.as_bytes().into();
+    if let Some(cpu_time) = expected.cpu_time {
+        request.limits.cpu_time = cpu_time;
+    }
     sandbox.run(&request).expect("the sandbox works")
 }
+
+/// How much of a flood is kept is another test's subject.
+const OUTPUT_LIMIT: Outcome = Outcome::LimitExceeded {
+    limit: LimitKind::Output,
+};
 
 fn programs() -> Vec<PathBuf> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/programs");
@@ -98,7 +96,7 @@ fn programs() -> Vec<PathBuf> {
 
 #[test]
 fn programs_end_as_they_say() {
-    let Some(sandbox) = sandbox(Mode::Deterministic) else {
+    let Some(sandbox) = sandbox(Mode::Deterministic, None) else {
         return;
     };
     let mut wrong = Vec::new();
@@ -110,18 +108,18 @@ fn programs_end_as_they_say() {
             .into_owned();
         let text = fs::read_to_string(&path).expect("it can be read");
         let expected = expected(&text);
-        let report = run(&sandbox, &text, &expected.stdin);
+        let report = run(&sandbox, &text, &expected);
         let stdout = String::from_utf8_lossy(&report.stdout.bytes);
         let stderr = String::from_utf8_lossy(&report.stderr.bytes);
         let outcome = expected.outcome.expect("every program says how it ends");
         let as_expected = report.outcome == outcome
-            && stdout == expected.stdout
+            && (stdout == expected.stdout || outcome == OUTPUT_LIMIT)
             && expected.stderr.iter().all(|line| stderr.contains(line));
         if !as_expected {
             wrong.push(format!("{name}: {:?}\n{stdout}\n{stderr}", report.outcome));
         }
         // And again, to the last unit of fuel.
-        let again = run(&sandbox, &text, &expected.stdin);
+        let again = run(&sandbox, &text, &expected);
         let fuel = |report: &RunReport| report.wasm.as_ref().and_then(|wasm| wasm.fuel);
         assert_eq!(fuel(&again), fuel(&report), "{name}");
         assert_eq!(again.stdout, report.stdout, "{name}");
