@@ -31,9 +31,9 @@ pub(crate) fn runner(args: &SandboxArgs, config: SandboxConfig) -> anyhow::Resul
     match args.backend() {
         BackendChoice::Native if args.may_be_wasm() => best_available(args, config),
         BackendChoice::Native => Ok(Arc::new(Sandbox::new(config)?)),
-        BackendChoice::Wasm => Ok(Arc::new(wasm(args.wasm_mode.into(), config.slots)?)),
+        BackendChoice::Wasm => Ok(Arc::new(asked(args, config.slots)?)),
         BackendChoice::Auto => {
-            let wasm = Arc::new(wasm(args.wasm_mode.into(), config.slots)?);
+            let wasm = Arc::new(asked(args, config.slots)?);
             match Sandbox::new(config) {
                 Ok(native) => Ok(Arc::new(AutoRunner::new(wasm, Arc::new(native))?)),
                 // What wasm lacks is then missing, and verdicts say so.
@@ -44,14 +44,6 @@ pub(crate) fn runner(args: &SandboxArgs, config: SandboxConfig) -> anyhow::Resul
     }
 }
 
-<<<<<<< HEAD
-/// The wasm backend, as it is installed.
-///
-/// # Errors
-///
-/// It is not, or its workers do not start.
-pub(crate) fn wasm(mode: wasm::Mode, slots: Option<usize>) -> anyhow::Result<WasmSandbox> {
-=======
 /// Namespaces, else wasm if its interpreter is installed, else what is weaker.
 fn best_available(args: &SandboxArgs, config: SandboxConfig) -> anyhow::Result<Arc<dyn Runner>> {
     let with_namespaces = SandboxConfig {
@@ -64,7 +56,7 @@ fn best_available(args: &SandboxArgs, config: SandboxConfig) -> anyhow::Result<A
         Err(error) => return Err(error.into()),
     }
     match Cache::of_user().and_then(|cache| cache.manifest()) {
-        Ok(_) => Ok(Arc::new(wasm(args, config.slots)?)),
+        Ok(_) => Ok(Arc::new(asked(args, config.slots)?)),
         Err(SetupError::NotInstalled(_) | SetupError::NoFolder) => {
             Ok(Arc::new(Sandbox::new(config)?))
         }
@@ -72,15 +64,26 @@ fn best_available(args: &SandboxArgs, config: SandboxConfig) -> anyhow::Result<A
     }
 }
 
-fn wasm(args: &SandboxArgs, slots: Option<usize>) -> anyhow::Result<WasmSandbox> {
-    let mode = args.wasm_mode.into();
->>>>>>> 0a810dd (wasm: fuel per second as a flag and in verdicts; best-available takes it; auto reads code, not strings; soak, fuzz, determinism)
+fn asked(args: &SandboxArgs, slots: Option<usize>) -> anyhow::Result<WasmSandbox> {
+    wasm(args.wasm_mode.into(), args.wasm_fuel_per_second, slots)
+}
+
+/// The wasm backend, as it is installed.
+///
+/// # Errors
+///
+/// It is not, or its workers do not start.
+pub(crate) fn wasm(
+    mode: wasm::Mode,
+    fuel_per_second: Option<u64>,
+    slots: Option<usize>,
+) -> anyhow::Result<WasmSandbox> {
     let bundle = Cache::of_user()?.installed(mode)?;
     let program = env::current_exe().context("cannot tell where codejury is")?;
     let config = WasmConfig {
         bundle,
         mode,
-        fuel_per_second: args.wasm_fuel_per_second.unwrap_or(FUEL_PER_SECOND),
+        fuel_per_second: fuel_per_second.unwrap_or(FUEL_PER_SECOND),
         slots,
         worker: (program.into(), vec![OsString::from(WORKER)]),
     };

@@ -144,7 +144,7 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
         }
     };
     ways.push(Way::Cold);
-    match crate::backend::wasm(wasm::Mode::Deterministic, Some(workers)) {
+    match crate::backend::wasm(wasm::Mode::Deterministic, None, Some(workers)) {
         Ok(_) => ways.push(Way::Wasm),
         Err(error) => left_out.push(format!("wasm: {error}")),
     }
@@ -189,7 +189,8 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
                     (Way::WarmCompiled, Some(warm)) => bench.native(warm, program, runs, true)?,
                     (Way::Cold, _) => bench.native(&cold, program, runs, false)?,
                     (Way::Wasm, _) => bench.whole(program, runs, &|| {
-                        let made = crate::backend::wasm(wasm::Mode::Deterministic, Some(workers))?;
+                        let made =
+                            crate::backend::wasm(wasm::Mode::Deterministic, None, Some(workers))?;
                         Ok(Box::new(made) as Box<dyn Runner>)
                     })?,
                     (Way::Warm | Way::WarmCompiled, None) => {
