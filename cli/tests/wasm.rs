@@ -1,6 +1,6 @@
 //! `codejury wasm`: what gets installed, what is refused, and that nothing half-written stays.
 //!
-//! The interpreter here is a module of a few lines with the exports of the real one.
+//! But for the last test, the interpreter here is a module of a few lines with the exports of the real one.
 
 mod support;
 
@@ -12,7 +12,7 @@ use std::thread;
 
 use support::{Ended, Folder, end_of};
 use wasm::setup::Parts;
-use wasm::{Cache, Mode};
+use wasm::{Cache, Mode, SetupError};
 
 /// Starts by writing 7 into its memory and a global, and returns their sum from a run.
 const REACTOR: &str = r#"
@@ -713,4 +713,61 @@ fn the_best_available_without_namespaces_is_wasm() {
         "{}",
         ended.stderr
     );
+}
+
+/// On the real interpreter: what stands behind the job on standard input are the tests, and the proofs
+/// that they were passed.
+#[test]
+fn a_submission_cannot_read_its_tests() {
+    match Cache::of_user().and_then(|cache| cache.manifest()) {
+        Ok(_) => {}
+        Err(error @ SetupError::NotInstalled(_)) if std::env::var_os("CI").is_none() => {
+            eprintln!("skipped: {error}; {}", error.hint());
+            return;
+        }
+        Err(error) => panic!("{error}"),
+    }
+    let submission = r#"
+import os, sys
+
+ways = [
+    input,
+    sys.stdin.read,
+    lambda: os.read(0, 1 << 20),
+    lambda: open("/dev/stdin").read(),
+    lambda: (os.lseek(0, 0, 0), os.read(0, 1 << 20))[1],
+]
+seen = []
+for way in ways:
+    try:
+        seen.append(way())
+    except (EOFError, OSError):
+        pass
+
+def f(x):
+    return "seen" if any(seen) else x
+"#;
+    let problems = r#"{"problem_id":"asserts","kind":"asserts","tests":["assert f(1) == 1"]}
+{"problem_id":"check","kind":"check","prompt":"","entry_point":"f","test":"def check(f):\n    assert f(1) == 1\n"}
+{"problem_id":"call","kind":"call","entry_point":"f","tests":[{"args":[1],"expected":1}]}
+"#;
+    let folder = Folder::new();
+    folder.file("problems.jsonl", problems);
+    let completions = ["asserts", "check", "call"].map(|problem_id| {
+        serde_json::json!({ "problem_id": problem_id, "sample": 0, "source": submission })
+            .to_string()
+    });
+    folder.file("completions.jsonl", completions.join("\n"));
+    for backend in ["native", "wasm"] {
+        let ended = folder.run(&format!(
+            "judge --dataset problems.jsonl --completions completions.jsonl --backend {backend} --out {backend} --json"
+        ));
+        assert_eq!(ended.code, 0, "{backend}: {}", ended.stderr);
+        let verdicts = folder.read(&format!("{backend}/verdicts/problems.jsonl"));
+        assert_eq!(
+            verdicts.matches("\"accepted\":true").count(),
+            3,
+            "{backend}: {verdicts}"
+        );
+    }
 }

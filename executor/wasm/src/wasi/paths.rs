@@ -143,19 +143,23 @@ impl Call<'_> {
             }),
             _ if how & oflags::DIRECTORY != 0 => Err(Errno::NOTDIR),
             Kind::Device(Device::Stdin) => {
-                // What is left of standard input, as if it were the pipe that it is natively.
-                let stdin = self.state.stdin;
-                let offset = match self.state.descriptors.get(0) {
-                    Ok(Open::File { inode, offset, .. }) if *inode == stdin => *offset,
-                    _ => 0,
-                };
-                Ok(Open::File {
-                    inode: stdin,
-                    offset,
-                    flags: 0,
-                    readable: true,
-                    writable: false,
-                })
+                // Whatever descriptor 0 is by now. Of standard input, what is left: natively it is a pipe.
+                match self.state.descriptors.get(0) {
+                    Ok(&mut Open::File {
+                        inode,
+                        offset,
+                        readable: true,
+                        ..
+                    }) => Ok(Open::File {
+                        inode,
+                        offset: if inode == self.state.stdin { offset } else { 0 },
+                        flags: 0,
+                        readable: true,
+                        writable: false,
+                    }),
+                    Ok(Open::Device(device)) => Ok(Open::Device(*device)),
+                    _ => Err(Errno::NOENT),
+                }
             }
             Kind::Device(device) => Ok(Open::Device(device)),
             Kind::File(_) => {
