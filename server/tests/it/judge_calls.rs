@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use serde_json::{Value, json};
 use server::{JudgeCallsConfig, ServeConfig};
 
-use crate::support::{Reply, eventually, head, metric, shared, start};
+use crate::support::{Reply, eventually, head, metric, shared, start, start_alone};
 
 fn problems() -> Value {
     json!([
@@ -172,7 +172,7 @@ fn bad_rows_are_named_before_anything_runs() {
 
 #[test]
 fn over_its_bound_it_says_when_to_come_again_and_a_client_that_leaves_ends_its_runs() {
-    let server = start(ServeConfig {
+    let server = start_alone(ServeConfig {
         judge: JudgeCallsConfig {
             max_calls: 1,
             wait_s: 0.0,
@@ -237,7 +237,8 @@ fn a_slow_submission_does_not_hold_up_the_others() {
         "options": { "limits": { "wall_time_ms": 600_000 } },
     })
     .to_string();
-    let mut stream = shared().connect();
+    let server = start_alone(ServeConfig::default());
+    let mut stream = server.connect();
     stream
         .write_all((head("POST", "/v1/judge", &[], body.len()) + &body).as_bytes())
         .unwrap();
@@ -256,7 +257,7 @@ fn a_slow_submission_does_not_hold_up_the_others() {
 
 #[test]
 fn a_call_waits_for_a_place_and_is_judged_when_one_is_free() {
-    let server = start(ServeConfig {
+    let server = start_alone(ServeConfig {
         judge: JudgeCallsConfig {
             max_calls: 1,
             wait_s: 600.0,

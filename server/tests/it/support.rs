@@ -21,22 +21,23 @@ pub(crate) struct Running {
 /// The sandboxes of all servers of this process: starting one takes longer than most tests.
 pub(crate) fn runners() -> Runners {
     static RUNNERS: OnceLock<Runners> = OnceLock::new();
-    let made = RUNNERS.get_or_init(|| {
-        let sandbox = |more_paths| {
-            let config = SandboxConfig {
-                more_paths,
-                slots: Some(2),
-                ..SandboxConfig::default()
-            };
-            Arc::new(Sandbox::new(config).expect("this host can run the sandbox"))
+    RUNNERS.get_or_init(new_runners).clone()
+}
+
+fn new_runners() -> Runners {
+    let sandbox = |more_paths| {
+        let config = SandboxConfig {
+            more_paths,
+            slots: Some(2),
+            ..SandboxConfig::default()
         };
-        Runners {
-            python: sandbox(Vec::new()),
-            others: sandbox(ServeConfig::default().language_paths()),
-            slots: 2,
-        }
-    });
-    made.clone()
+        Arc::new(Sandbox::new(config).expect("this host can run the sandbox"))
+    };
+    Runners {
+        python: sandbox(Vec::new()),
+        others: sandbox(ServeConfig::default().language_paths()),
+        slots: 2,
+    }
 }
 
 /// The server with default settings that most tests share.
@@ -59,7 +60,13 @@ pub(crate) fn start(config: ServeConfig) -> Running {
     start_with(config, runners())
 }
 
-pub(crate) fn start_with(mut config: ServeConfig, runners: Runners) -> Running {
+/// The same with sandboxes of its own, for a test that waits for one run while it holds up another:
+/// two of these would wait for each other.
+pub(crate) fn start_alone(config: ServeConfig) -> Running {
+    start_with(config, new_runners())
+}
+
+fn start_with(mut config: ServeConfig, runners: Runners) -> Running {
     config.listen = SocketAddr::from(([127, 0, 0, 1], 0));
     let (ready, started) = std::sync::mpsc::channel();
     let (stop, stopped) = oneshot::channel::<()>();
