@@ -96,8 +96,8 @@ impl Idle {
 }
 
 impl Inner {
-    /// Takes a cell of this kind, the first or the last. A kind without cells is forgotten: clients choose limits, so their
-    /// number has no bound.
+    /// Takes a cell of this kind, the first or the last. A kind without cells is forgotten: clients
+    /// choose limits, so their number has no bound.
     fn remove(&mut self, key: &CellKey, first: bool) -> Option<Cell> {
         let kind = self.kinds.get_mut(key)?;
         let cell = if first && !kind.cells.is_empty() {

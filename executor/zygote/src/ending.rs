@@ -288,7 +288,8 @@ unsafe fn has_frozen(python: &Python) -> bool {
     }
 }
 
-/// Whether the collections of Python's own end would show: the program is told of them, or asked for a report.
+/// Whether the collections of Python's own end would show: the program is told of them, or asked for
+/// a report.
 unsafe fn collector_speaks(python: &Python) -> bool {
     let api = &python.api;
     // SAFETY: the caller holds the GIL; `prepare.py` left these names, a list and a function.
