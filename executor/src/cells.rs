@@ -27,7 +27,7 @@ use tempfile::TempDir;
 use crate::cgroup::{CellCgroup, Cgroups};
 use crate::root_plan::RootPlan;
 use crate::seccomp::Filters;
-use crate::{Imports, Isolation, Limits, Network, SandboxError};
+use crate::{Imports, Isolation, Network, Resident, RunRequest, SandboxError};
 
 /// The executable of every cell, built by `build.rs`.
 const EXECUTABLE: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/codejury-cell"));
@@ -48,6 +48,7 @@ pub(crate) struct CellKey {
     pub(crate) network: Network,
     /// What lies ready in a warmed interpreter.
     pub(crate) imports: Imports,
+    pub(crate) resident: Option<Resident>,
     tasks: u32,
     open_files: u32,
     file_size_bytes: u64,
@@ -56,19 +57,18 @@ pub(crate) struct CellKey {
 }
 
 impl CellKey {
-    pub(crate) fn new(
-        path: crate::Path,
-        network: Network,
-        imports: Imports,
-        limits: &Limits,
-    ) -> Self {
+    /// What `request` needs, with these imports.
+    pub(crate) fn new(path: crate::Path, request: &RunRequest, imports: Imports) -> Self {
+        let limits = &request.limits;
+        let (imports, resident) = match path {
+            crate::Path::Warm => (imports, request.resident.clone()),
+            crate::Path::Cold => (Imports::default(), None),
+        };
         Self {
             path,
-            network,
-            imports: match path {
-                crate::Path::Warm => imports,
-                crate::Path::Cold => Imports::default(),
-            },
+            network: request.network,
+            imports,
+            resident,
             tasks: limits.tasks,
             open_files: limits.open_files,
             file_size_bytes: limits.file_size_bytes,
@@ -142,7 +142,7 @@ impl Cell {
             file_size_bytes: key.file_size_bytes,
             filters_once: plan.filters.once(key.network, memory_cgroup),
             filters_run: plan.filters.run(),
-            zygote: (key.path == crate::Path::Warm).then(|| zygote(plan, &key.imports)),
+            zygote: (key.path == crate::Path::Warm).then(|| zygote(plan, &key)),
         };
         let (control, control_inside) = seqpacket_pair()?;
         let (payload, payload_inside) = seqpacket_pair()?;
@@ -291,12 +291,13 @@ pub fn environment((work, tmp): (PathBuf, PathBuf), added: &[(String, String)]) 
 }
 
 /// The interpreter as a run of it is started, to be stopped at its program.
-fn zygote(plan: &CellPlan, imports: &Imports) -> Zygote {
+fn zygote(plan: &CellPlan, key: &CellKey) -> Zygote {
     Zygote {
         program: plan.python.clone(),
         argv: vec![plan.python.clone().into(), MAIN_FILE.into()],
         env: environment((WORK_DIR.into(), "/tmp".into()), &[]),
-        imports: imports.to_wire(),
+        imports: key.imports.to_wire(),
+        resident: key.resident.as_ref().map(|resident| resident.code.to_vec()),
     }
 }
 

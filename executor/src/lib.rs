@@ -42,7 +42,8 @@ pub use isolation::{Isolation, IsolationRequest};
 pub use limits::{Limits, MIB, Usage};
 pub use outcome::{LimitKind, Outcome};
 pub use request::{
-    Captured, InputFile, Network, Path, PathRequest, Program, RunReport, RunRequest, WasmUsage,
+    Captured, InputFile, Network, Path, PathRequest, Program, Resident, RunReport, RunRequest,
+    WasmUsage,
 };
 pub use runner::Runner;
 pub use sandbox::{Cancel, Sandbox, SandboxConfig};

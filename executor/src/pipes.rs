@@ -48,7 +48,7 @@ pub(crate) struct News {
 
 impl Pipes {
     /// Fresh pipes for every run: a shared one would carry flags and bytes from run to run.
-    pub(crate) fn new(request: &RunRequest) -> nix::Result<(Self, Vec<OwnedFd>)> {
+    pub(crate) fn new(request: &RunRequest, skipped: usize) -> nix::Result<(Self, Vec<OwnedFd>)> {
         let (stdin_read, stdin_write) = pipe2(OFlag::O_CLOEXEC)?;
         let (stdout_read, stdout_write) = pipe2(OFlag::O_CLOEXEC)?;
         let (stderr_read, stderr_write) = pipe2(OFlag::O_CLOEXEC)?;
@@ -64,14 +64,14 @@ impl Pipes {
             fchmod(fd, Mode::from_bits_truncate(0o666))?;
         }
         // A page fits into any new pipe; reading happens only when there is something, or nobody left.
-        if request.stdin.len() > 4096 {
+        if request.stdin.len().saturating_sub(skipped) > 4096 {
             set_nonblocking(&stdin_write)?;
         }
         let limits = &request.limits;
         let pipes = Self {
             stdin: Some(stdin_write.into()),
             unwritten: Arc::clone(&request.stdin),
-            written: 0,
+            written: skipped,
             stdout_pipe: Some(stdout_read.into()),
             stderr_pipe: Some(stderr_read.into()),
             report_pipe,

@@ -1,6 +1,7 @@
 //! What a caller asks for, and what it gets back.
 
 use std::ffi::OsString;
+use std::hash::{Hash, Hasher};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -17,6 +18,8 @@ pub struct RunRequest {
     /// [`Interpreter::script`](crate::Interpreter::script) as its file name. Saves a warm run the
     /// compilation; a cold one compiles the source all the same.
     pub code: Option<Arc<[u8]>>,
+    /// What its cells have loaded before they run it, if they are warm.
+    pub resident: Option<Resident>,
     /// Files put into the working directory first; a request with files gets a cell of its own.
     pub files: Vec<InputFile>,
     /// Added to the fixed environment.
@@ -48,6 +51,7 @@ impl RunRequest {
             },
             stdin: Arc::from(&b""[..]),
             code: None,
+            resident: None,
             files: Vec::new(),
             env: Vec::new(),
             limits: Limits::default(),
@@ -57,6 +61,37 @@ impl RunRequest {
             report_pipe: false,
             collect: Vec::new(),
         }
+    }
+}
+
+/// A program of ours that runs again and again, each time with another input: a warmed interpreter
+/// loads it once.
+///
+/// `code` is a module, compiled by the sandbox's interpreter and marshalled; running it leaves a
+/// function `run` in its namespace, and does nothing else. A warm run calls `run()` in place of
+/// running `main.py`, and finds its standard input without the first `stdin_bytes`. A cold one runs
+/// `main.py`, which must come to the same.
+#[derive(Clone, Debug)]
+pub struct Resident {
+    /// The compiled module.
+    pub code: Arc<[u8]>,
+    /// How much of standard input is for `main.py` alone.
+    pub stdin_bytes: usize,
+}
+
+impl PartialEq for Resident {
+    fn eq(&self, other: &Self) -> bool {
+        self.stdin_bytes == other.stdin_bytes
+            && (Arc::ptr_eq(&self.code, &other.code) || self.code == other.code)
+    }
+}
+
+impl Eq for Resident {}
+
+impl Hash for Resident {
+    /// Of the lengths alone: there are few, and this stands in the way of every run.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.code.len(), self.stdin_bytes).hash(state);
     }
 }
 

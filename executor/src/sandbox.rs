@@ -27,8 +27,8 @@ use crate::slots::Slots;
 use crate::spares::Spares;
 use crate::validate::validate;
 use crate::{
-    Imports, Interpreter, Isolation, IsolationRequest, Limits, MIB, Network, Outcome, Path,
-    PathRequest, Program, RunReport, RunRequest, SandboxError, Usage, host,
+    Imports, Interpreter, Isolation, IsolationRequest, MIB, Outcome, Path, PathRequest, Program,
+    RunReport, RunRequest, SandboxError, Usage, host,
 };
 
 /// After this many runs a cell is replaced, whatever the proof says.
@@ -200,9 +200,8 @@ impl Sandbox {
     }
 
     fn start_first(&self, path: Path) -> Result<Cell, SandboxError> {
-        let limits = Limits::default();
-        let key = CellKey::new(path, Network::None, Imports::default(), &limits);
-        self.start_cell(key)
+        let request = RunRequest::python(&b""[..]);
+        self.start_cell(CellKey::new(path, &request, Imports::default()))
     }
 
     /// Why runs are not forked from a warmed interpreter here; `None`: they are, where a request
@@ -339,7 +338,7 @@ impl Sandbox {
         }
         let mut failed = Vec::new();
         let found = loop {
-            let key = CellKey::new(path, request.network, imports.clone(), &request.limits);
+            let key = CellKey::new(path, request, imports.clone());
             if !fresh && let Some(cell) = self.idle.take(&key, alone) {
                 break cell;
             }
@@ -414,7 +413,10 @@ impl Sandbox {
             .begin_run(limits.memory_bytes)
             .map_err(|e| Attempt::Failed(cells::setup_error("preparing the cgroup", e)))?;
         let kills_before = cell.cgroup.oom_kills();
-        let (mut pipes, inside) = Pipes::new(request).map_err(Attempt::system("making pipes"))?;
+        let loaded = cell.key.resident.as_ref();
+        let loaded = loaded.map_or(0, |resident| resident.stdin_bytes);
+        let (mut pipes, inside) =
+            Pipes::new(request, loaded).map_err(Attempt::system("making pipes"))?;
         pipes.feed();
         let payload = self.payload(cell, request).encode();
         let inline = payload.len() <= INLINE_PAYLOAD_BYTES;
@@ -511,6 +513,7 @@ impl Sandbox {
             Program::Python { source, .. } if warm => {
                 payload.source = Some(source.to_vec());
                 payload.code = request.code.as_ref().map(|code| code.to_vec());
+                payload.resident = cell.key.resident.is_some();
                 return payload;
             }
             Program::Python { source, args } => {

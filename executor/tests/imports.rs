@@ -272,6 +272,36 @@ fn a_program_decides_what_a_name_means() {
             "False True",
         ),
         (
+            "a part of its own for a package",
+            "import sys, types\nsys.modules['json.scanner'] = types.ModuleType('mine')\ntry: import json\nexcept AttributeError as e: print(e)\nprint('json' in sys.modules, 'json.decoder' in sys.modules)\n",
+            "module 'mine' has no attribute 'make_scanner'\nFalse True",
+        ),
+        (
+            "its own in place of what a module asks for",
+            "import sys, types\nm = sys.modules['bisect'] = types.ModuleType('bisect')\nm.bisect = 5\nimport random\nprint(random._bisect)\n",
+            "5",
+        ),
+        (
+            "one that was asked for and deleted",
+            "import sys, re\nold = sys.modules.pop('re')\nimport string\nprint('re' in sys.modules, string._re is old)\n",
+            "True False",
+        ),
+        (
+            "its own in place of what is always there",
+            "import sys, types, os\nfake = types.ModuleType('os')\nfake.__dict__.update(vars(os))\nfake.urandom = len\nsys.modules['os'] = fake\nimport random\nprint(random._urandom)\n",
+            "<built-in function len>",
+        ),
+        (
+            "names in the order of loading",
+            "import json, collections, importlib, concurrent\nprint(list(vars(json)), list(vars(collections))[-5:])\n",
+            "decoder",
+        ),
+        (
+            "how often it is referred to",
+            "import sys, json\nprint(sys.getrefcount(json), sys.getrefcount(json.decoder))\n",
+            "3 3",
+        ),
+        (
             "a part whose package was replaced",
             "import sys, types\nsys.modules['json'] = types.ModuleType('json')\ntry: import json.decoder\nexcept ImportError as e: print(e)\n",
             "'json' is not a package",

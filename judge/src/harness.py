@@ -4,7 +4,7 @@
 #
 #   judge                                    this process
 #     | -- stdin: job ----------------------->| compile the submission     -> "compiled" / "rejected"
-#     |                                       | (a program: its code, too)  -> "code"
+#     |                                       | (if that is all: its code)  -> "code"
 #     |                                       | run its module level       -> "fatal" if it raises
 #     |           tests ..................... | read only now, compiled under a file name of their own
 #     |           proof 0, proof 1 .......... | read after test 0, after test 1 -> "result" each
@@ -19,6 +19,8 @@
 # The tests see their own namespace: the submission's names, but builtins and the modules they
 # import as they were before it ran. What one process cannot hide from Python code in it (frames,
 # `gc`, `ctypes`, `/proc/self`) is not hidden here; the judge says `integrity: shared` for it.
+#
+# The part above `run` is the same for all runs: on the warm path it is done once, before any of them.
 #
 # Runs on CPython 3.8 and later; imports nothing that the interpreter has not loaded at start, since
 # every run would pay for it.
@@ -40,13 +42,14 @@ def harness():
     loads, dumps = marshal.loads, marshal.dumps
     modules, settrace, setprofile, exc_info = sys.modules, sys.settrace, sys.setprofile, sys.exc_info
     unlimited_digits = getattr(sys, "set_int_max_str_digits", None)
-    module_type, code_type = type(sys), type(harness_code)
+    module_type = type(sys)
     name_of = type.__dict__["__name__"].__get__
     mro_of = type.__dict__["__mro__"].__get__
     dict_of = type.__dict__["__dict__"].__get__
     exit_code_of = SystemExit.__dict__["code"].__get__
     slot_type = type(object.__eq__)
     pristine = dict(vars(builtins))
+    builtins_of_tests = dict(pristine)
     channel, ahead = 0, []
 
     # The wire.
@@ -165,79 +168,6 @@ def harness():
                 pass
         return []
 
-    job = receive()
-    kind, entry_point, prompt = job["kind"], job["entry_point"], job["prompt"]
-    form = job["form"]
-    if form == "either":
-        form = "program" if stands_alone(job["source"], entry_point) else "continuation"
-    try:
-        source = prompt + job["source"] if form == "continuation" else job["source"]
-        program = [compiled(source, job["script"] or SUBMISSION)]
-    except BaseException as error:
-        line = getattr(error, "lineno", None) or 0
-        message = getattr(error, "msg", None)
-        message = utf8(message) if type(message) is str else message_of(error)
-        send(b"rejected", utf8(type(error).__name__), b"%d" % line, message)
-        leave(0)
-    if job["head"] and form == "program":
-        program = head(prompt, entry_point) + program
-    if job["setup"]:
-        program = [compiled(job["setup"], TESTS)] + program
-    send(b"compiled", utf8(form))
-    if kind == "compile":
-        if job["script"]:
-            send(b"code", dumps(program[0]))
-        leave(0)
-
-    kept = {}
-    for name in job["modules"]:
-        try:
-            __import__(name)
-        except Exception:
-            continue
-        while name:
-            if name not in kept:
-                kept[name] = module_type(name)
-                kept[name].__dict__.update(vars(modules[name]))
-            name = name.rpartition(".")[0]
-    kept_by_identity = {id(modules[name]): copy for name, copy in kept.items()}
-
-    reseed = None
-    if job["random"]:
-        from random import seed as reseed
-
-        reseed(0)
-
-    try:
-        moved, empty = os.dup(0), os.open(os.devnull, os.O_RDONLY)
-        os.dup2(empty, 0)
-        os.close(empty)
-        channel = moved
-    except (AttributeError, OSError):
-        # No such calls under WASI, where standard input is a file that can be read again. What is left
-        # is taken now, and the submission gets an empty one in its place.
-        parts = []
-        while not parts or parts[-1]:
-            parts.append(read(channel, 65536))
-        ahead.append(b"".join(parts))
-        os.close(0)
-        if os.open(os.devnull, os.O_RDONLY) != 0:
-            leave(0)
-
-    submission = module_type("submission")
-    scope = submission.__dict__
-    scope["__builtins__"] = builtins
-    modules["submission"] = modules["__main__"] = submission
-
-    def load():
-        for code in program:
-            exec(code, scope)
-
-    how, _ = attempt(load)
-    if how[0] != b"ended":
-        send(b"fatal", *how)
-        leave(0)
-
     # One call: the result goes out by value, and the answer never comes in.
 
     class Unserialisable(Exception):
@@ -280,30 +210,6 @@ def harness():
             return key
         raise Unserialisable(utf8(name_of(type(key))))
 
-    def call():
-        solution = scope.get("Solution")
-        if issubclass(type(solution), type) and hasattr(solution, entry_point):
-            return getattr(solution(), entry_point)(*job["args"])
-        if entry_point not in scope:
-            raise NameError("name %r is not defined" % entry_point)
-        return scope[entry_point](*job["args"])
-
-    if kind == "call":
-        if reseed:
-            reseed(0)
-        how, value = attempt(call)
-        if how[0] == b"ended":
-            if unlimited_digits:
-                unlimited_digits(0)
-            out = []
-            try:
-                encode(value, out, 0)
-                how = (b"returned", b"".join(out))
-            except Unserialisable as error:
-                how = (b"unserialisable", error.args[0])
-        send(*how)
-        leave(0)
-
     # Tests. Operators that the tests would trust, on objects that the tests do not know, are the
     # oldest cheat: a result that brings its own is refused.
 
@@ -316,7 +222,7 @@ def harness():
         ).split()
     )
     PLAIN = {type(None), bool, int, float, complex, str, bytes, bytearray, range, type(Ellipsis)}
-    function_type = type(attempt)
+    function_type, code_type = type(attempt), type(attempt.__code__)
 
     def own_operators(kind, known):
         if known.get(name_of(kind)) is kind:
@@ -370,71 +276,174 @@ def harness():
             if type(constant) is code_type:
                 names_in(constant, found)
 
-    def import_for_tests(name, globals=None, locals=None, fromlist=(), level=0):
-        module = pristine["__import__"](name, globals, locals, fromlist, level)
-        return module if level else kept.get(name if fromlist else name.partition(".")[0], module)
+    # One run.
 
-    tests = receive()
-    try:
-        before = [compiled(source, TESTS) for source in tests["before"]]
-        cases = [compiled(source, TESTS) for source in tests["cases"]]
-        if kind == "check" and tests["calls"] and "check" not in cases[0].co_names:
-            raise ValueError("the test defines no `check`")
-    except (SyntaxError, ValueError) as error:
-        send(b"bad tests", take(PROOF_SIZE), message_of(error))
-        leave(0)
+    def run():
+        nonlocal channel
+        job = receive()
+        kind, entry_point, prompt = job["kind"], job["entry_point"], job["prompt"]
+        form, code = job["form"], job["code"]
+        if form == "either":
+            form = "program" if stands_alone(job["source"], entry_point) else "continuation"
+        try:
+            source = prompt + job["source"] if form == "continuation" else job["source"]
+            program = loads(code) if code else [compiled(source, job["script"] or SUBMISSION)]
+        except BaseException as error:
+            line = getattr(error, "lineno", None) or 0
+            message = getattr(error, "msg", None)
+            message = utf8(message) if type(message) is str else message_of(error)
+            send(b"rejected", utf8(type(error).__name__), b"%d" % line, message)
+            leave(0)
+        if job["head"] and form == "program":
+            program = head(prompt, entry_point) + program
+        if job["setup"] and not code:
+            program = [compiled(job["setup"], TESTS)] + program
+        send(b"compiled", utf8(form))
+        if kind == "compile":
+            send(b"code", dumps(program[0] if job["script"] else program))
+            leave(0)
 
-    mentioned = set()
-    for code in before + cases:
-        names_in(code, mentioned)
-    public = set(tests["public"])
-    if not public and not any(name in scope and name not in pristine for name in mentioned):
-        public = mentioned  # Nothing says what is asked for, and it can only be named like a builtin.
-    view = {}
-    known = {}
-    for name, value in scope.items():
-        if name in pristine and name not in public:
-            continue  # The tests' `len` stays `len`, whatever the submission calls so.
-        if id(value) in kept_by_identity:
-            value = kept_by_identity[id(value)]
-        elif issubclass(type(value), type):
-            if name in mentioned:
-                known[name_of(value)] = value
-        elif type(value) is function_type or name == entry_point and callable(value):
-            value = guarded(value, known)
-        view[name] = value
-    view["__name__"] = "tests"
-    view["__builtins__"] = dict(pristine, __import__=import_for_tests)
+        kept = {}
+        for name in job["modules"]:
+            try:
+                __import__(name)
+            except Exception:
+                continue
+            while name:
+                if name not in kept:
+                    kept[name] = module_type(name)
+                    kept[name].__dict__.update(vars(modules[name]))
+                name = name.rpartition(".")[0]
+        kept_by_identity = {id(modules[name]): copy for name, copy in kept.items()}
 
-    def run_check():
-        exec(cases[0], view)
-        if tests["calls"]:
-            if entry_point not in view:
-                raise NameError("name %r is not defined" % entry_point)
-            view["check"](view[entry_point])
+        reseed = None
+        if job["random"]:
+            from random import seed as reseed
 
-    if reseed:
-        reseed(0)
-    for code in before:
-        how, _ = attempt(exec, code, view)
+            reseed(0)
+
+        try:
+            moved, empty = os.dup(0), os.open(os.devnull, os.O_RDONLY)
+            os.dup2(empty, 0)
+            os.close(empty)
+            channel = moved
+        except (AttributeError, OSError):
+            # No such calls under WASI, where standard input is a file that can be read again. What is
+            # left is taken now, and the submission gets an empty one in its place.
+            parts = []
+            while not parts or parts[-1]:
+                parts.append(read(channel, 65536))
+            ahead.append(b"".join(parts))
+            os.close(0)
+            if os.open(os.devnull, os.O_RDONLY) != 0:
+                leave(0)
+
+        submission = module_type("submission")
+        scope = submission.__dict__
+        scope["__builtins__"] = builtins
+        modules["submission"] = modules["__main__"] = submission
+
+        def load():
+            for code in program:
+                exec(code, scope)
+
+        how, _ = attempt(load)
         if how[0] != b"ended":
             send(b"fatal", *how)
             leave(0)
-    for code in cases:
-        how, _ = attempt(run_check) if kind == "check" else attempt(exec, code, view)
-        send(b"result", take(PROOF_SIZE), *how)
-    leave(0)
+
+        def call():
+            solution = scope.get("Solution")
+            if issubclass(type(solution), type) and hasattr(solution, entry_point):
+                return getattr(solution(), entry_point)(*job["args"])
+            if entry_point not in scope:
+                raise NameError("name %r is not defined" % entry_point)
+            return scope[entry_point](*job["args"])
+
+        if kind == "call":
+            if reseed:
+                reseed(0)
+            how, value = attempt(call)
+            if how[0] == b"ended":
+                if unlimited_digits:
+                    unlimited_digits(0)
+                out = []
+                try:
+                    encode(value, out, 0)
+                    how = (b"returned", b"".join(out))
+                except Unserialisable as error:
+                    how = (b"unserialisable", error.args[0])
+            send(*how)
+            leave(0)
+
+        def import_for_tests(name, globals=None, locals=None, fromlist=(), level=0):
+            module = pristine["__import__"](name, globals, locals, fromlist, level)
+            if level:
+                return module
+            return kept.get(name if fromlist else name.partition(".")[0], module)
+
+        tests = receive()
+        try:
+            before = [compiled(source, TESTS) for source in tests["before"]]
+            cases = [compiled(source, TESTS) for source in tests["cases"]]
+            if kind == "check" and tests["calls"] and "check" not in cases[0].co_names:
+                raise ValueError("the test defines no `check`")
+        except (SyntaxError, ValueError) as error:
+            send(b"bad tests", take(PROOF_SIZE), message_of(error))
+            leave(0)
+
+        mentioned = set()
+        for code in before + cases:
+            names_in(code, mentioned)
+        public = set(tests["public"])
+        if not public and not any(name in scope and name not in pristine for name in mentioned):
+            # Nothing says what is asked for, and it can only be named like a builtin.
+            public = mentioned
+        view = {}
+        known = {}
+        for name, value in scope.items():
+            if name in pristine and name not in public:
+                continue  # The tests' `len` stays `len`, whatever the submission calls so.
+            if id(value) in kept_by_identity:
+                value = kept_by_identity[id(value)]
+            elif issubclass(type(value), type):
+                if name in mentioned:
+                    known[name_of(value)] = value
+            elif type(value) is function_type or name == entry_point and callable(value):
+                value = guarded(value, known)
+            view[name] = value
+        view["__name__"] = "tests"
+        builtins_of_tests["__import__"] = import_for_tests
+        view["__builtins__"] = builtins_of_tests
+
+        def run_check():
+            exec(cases[0], view)
+            if tests["calls"]:
+                if entry_point not in view:
+                    raise NameError("name %r is not defined" % entry_point)
+                view["check"](view[entry_point])
+
+        if reseed:
+            reseed(0)
+        for code in before:
+            how, _ = attempt(exec, code, view)
+            if how[0] != b"ended":
+                send(b"fatal", *how)
+                leave(0)
+        for code in cases:
+            how, _ = attempt(run_check) if kind == "check" else attempt(exec, code, view)
+            send(b"result", take(PROOF_SIZE), *how)
+        leave(0)
+
+    return run
 
 
-if __name__ == "__main__":
+# In globals of its own, and with builtins that nobody else can reach.
+def apart():
     import builtins
 
-    # In globals of its own, and with builtins that nobody else can reach.
-    exec(
-        harness.__code__,
-        {
-            "__builtins__": dict(vars(builtins)),
-            "__name__": "harness",
-            "harness_code": harness.__code__,
-        },
-    )
+    scope = {"__builtins__": dict(vars(builtins)), "__name__": "harness"}
+    return type(harness)(harness.__code__, scope)()
+
+
+run = apart()

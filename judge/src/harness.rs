@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::sync::{Arc, OnceLock};
 
-use executor::{Imports, Limits, Outcome, Program, RunRequest, Runner, SandboxError};
+use executor::{Imports, Limits, Outcome, Program, Resident, RunRequest, Runner, SandboxError};
 
 use crate::marshal::Marshal;
 use crate::value::{MAX_DEPTH, canonical_int};
@@ -16,8 +16,8 @@ use crate::{Problem, Suite, Value};
 /// The program that compiles submissions and runs function tasks.
 pub(crate) const HARNESS: &str = include_str!("harness.py");
 
-/// `main.py` of every harness run. The harness itself arrives compiled: compiling it takes longer
-/// than most submissions.
+/// `main.py` of every harness run that has no resident harness. The harness arrives compiled:
+/// compiling it takes longer than most submissions.
 const BOOT: &str = "\
 import marshal, os
 
@@ -31,7 +31,9 @@ def take(size):
         size -= len(part)
     return b''.join(parts)
 
-exec(marshal.loads(take(int(take(8), 16))), {'__name__': '__main__'})
+module = {'__name__': 'resident'}
+exec(marshal.loads(take(int(take(8), 16))), module)
+module['run']()
 ";
 
 /// `main.py` of the one run that compiles the harness for the runner's interpreter.
@@ -74,7 +76,7 @@ impl Form {
 #[derive(Default)]
 pub(crate) struct Harness {
     boot: OnceLock<Arc<[u8]>>,
-    code: OnceLock<Vec<u8>>,
+    code: OnceLock<Arc<[u8]>>,
 }
 
 /// A request for a harness run, and the proofs that its results must carry.
@@ -85,13 +87,13 @@ pub(crate) struct Job {
 
 /// What a job does with its submission.
 #[derive(Clone, Copy)]
-pub(crate) enum Task {
+pub(crate) enum Task<'a> {
     /// Compile it, nothing else.
     Compile,
     /// Run it under all its tests (`check`, `asserts`).
     Tests,
-    /// Call it with the arguments of this test case (`call`).
-    Call(usize),
+    /// Call it with the arguments of this test case (`call`), perhaps compiled already.
+    Call(usize, Option<&'a [u8]>),
 }
 
 impl Harness {
@@ -102,7 +104,7 @@ impl Harness {
         runner: &dyn Runner,
         problem: &Problem,
         source: &Source,
-        task: Task,
+        task: Task<'_>,
         mut request: RunRequest,
     ) -> Result<Job, SandboxError> {
         let code = self.code(runner)?;
@@ -133,10 +135,14 @@ impl Harness {
         request.sources.extend(texts);
         request.imports = Some(Imports::of(request.sources.iter().map(|text| &**text)));
         request.report_pipe = true;
+        request.resident = Some(Resident {
+            code: code.clone(),
+            stdin_bytes: BLOCK_HEAD + code.len(),
+        });
         Ok(Job { request, proofs })
     }
 
-    fn code(&self, runner: &dyn Runner) -> Result<&[u8], SandboxError> {
+    fn code(&self, runner: &dyn Runner) -> Result<&Arc<[u8]>, SandboxError> {
         if let Some(code) = self.code.get() {
             return Ok(code);
         }
@@ -155,7 +161,7 @@ impl Harness {
             let path = runner.interpreter().executable.clone();
             return Err(SandboxError::Interpreter { path, reason });
         }
-        Ok(self.code.get_or_init(|| report.report))
+        Ok(self.code.get_or_init(|| report.report.into()))
     }
 }
 
@@ -178,6 +184,9 @@ fn suite_texts(suite: &Suite) -> Vec<&str> {
     }
 }
 
+/// Digits of a block's length.
+const BLOCK_HEAD: usize = 8;
+
 fn push_block(out: &mut Vec<u8>, block: &[u8]) {
     out.extend_from_slice(format!("{:08x}", block.len()).as_bytes());
     out.extend_from_slice(block);
@@ -192,7 +201,7 @@ fn fresh_proofs(count: usize) -> io::Result<Vec<[u8; PROOF_BYTES]>> {
     Ok(proofs)
 }
 
-fn job_object(problem: &Problem, source: &Source, task: Task, script: &str) -> Vec<u8> {
+fn job_object(problem: &Problem, source: &Source, task: Task<'_>, script: &str) -> Vec<u8> {
     let (kind, entry_point, setup, tests): (_, _, _, Vec<&str>) = match &problem.suite {
         Suite::Stdio { .. } => ("compile", None, "", Vec::new()),
         Suite::Check {
@@ -237,6 +246,10 @@ fn job_object(problem: &Problem, source: &Source, task: Task, script: &str) -> V
         object.key("kind").text(kind.as_bytes());
         object.key("form").text(source.form.as_str().as_bytes());
         object.key("source").bytes(&source.bytes);
+        match task {
+            Task::Call(_, Some(code)) => object.key("code").bytes(code),
+            _ => object.key("code").none(),
+        }
         object.key("prompt").bytes(if with_prompt {
             problem.prompt.as_bytes()
         } else {
@@ -258,7 +271,7 @@ fn job_object(problem: &Problem, source: &Source, task: Task, script: &str) -> V
             .texts(modules.iter().map(String::as_str));
         object.key("random").bool(random);
         let args = match (&problem.suite, task) {
-            (Suite::Call { tests, .. }, Task::Call(index)) => tests[index].args.as_slice(),
+            (Suite::Call { tests, .. }, Task::Call(index, _)) => tests[index].args.as_slice(),
             _ => &[],
         };
         object.key("args").values(args);

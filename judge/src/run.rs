@@ -327,7 +327,7 @@ impl Work {
                 })
             }
             (Task::Case(index), Suite::Call { tests, .. }) => {
-                let call = harness::Task::Call(index);
+                let call = harness::Task::Call(index, self.code.as_deref());
                 let (_, report) = self.run_harness(call, harness, &mut context)?;
                 let records = harness::records(&report.report);
                 let mut facts = match self.compiled(&report, &records)? {
@@ -372,7 +372,7 @@ impl Work {
 
     fn run_harness(
         &self,
-        task: harness::Task,
+        task: harness::Task<'_>,
         harness: &Harness,
         context: &mut Context<'_>,
     ) -> Result<(Job, RunReport), Failure> {

@@ -186,6 +186,7 @@ impl Job {
             imports: None,
             sources: Vec::new(),
             code: None,
+            resident: None,
             program: Program::Python {
                 source: Arc::from(source),
                 args: args.collect(),

@@ -10,7 +10,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 /// Changes whenever a message changes.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// The cell's end of the control socket.
 pub const CONTROL_FD: i32 = 3;
@@ -97,6 +97,8 @@ pub struct Zygote {
     pub env: Vec<OsString>,
     /// What it imports beforehand.
     pub imports: Imports,
+    /// A marshalled module that it runs beforehand, whose function `run` is a program.
+    pub resident: Option<Vec<u8>>,
 }
 
 /// Modules that lie ready for programs that import them.
@@ -206,6 +208,8 @@ pub struct Payload {
     pub source: Option<Vec<u8>>,
     /// The same, compiled and marshalled; only a zygote's runs read it.
     pub code: Option<Vec<u8>>,
+    /// The program is the one that lies ready in the zygote.
+    pub resident: bool,
     /// Files for the working directory.
     pub files: Vec<(PathBuf, Vec<u8>)>,
     /// A fourth descriptor, 3 in the run, is attached.
@@ -444,13 +448,13 @@ wire_structs! {
         loopback, cgroups, oom_notice, memory_cgroup, landlock_abi, tasks, open_files,
         file_size_bytes, filters_once, filters_run, zygote,
     }
-    Zygote { program, argv, env, imports }
+    Zygote { program, argv, env, imports, resident }
     Imports { standard, packages }
     SetupFailure { step, errno }
     RunHeader {
         run, wall_ns, cpu_ns, address_space_bytes, memory_bytes, payload_bytes, script, collect,
     }
-    Payload { run, program, argv, env, source, code, files, report }
+    Payload { run, program, argv, env, source, code, resident, files, report }
     Collected { index }
     Ended {
         run, failed_step, status, wall_limit, cpu_limit, memory_limit, stopped, wall_ns, setup_ns,

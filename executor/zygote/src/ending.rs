@@ -12,6 +12,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use crate::READY;
+use crate::protocol::Payload;
 use crate::python::{Python, Reference};
 use crate::sys;
 
@@ -26,12 +27,13 @@ const HEAP_TYPE: u64 = 1 << 9;
 const HAVE_GC: u64 = 1 << 14;
 
 /// Runs the program and ends this process.
-pub(crate) fn run_program(code: Option<&[u8]>) -> ! {
+pub(crate) fn run_program(payload: &Payload) -> ! {
     let Some(ready) = READY.get() else {
         sys::exit_now(126)
     };
     let python = &ready.python;
-    let result = match code {
+    let result = match &payload.code {
+        _ if payload.resident => python.run_resident(),
         Some(code) => python.run_code(code),
         None => python.run_file(),
     };

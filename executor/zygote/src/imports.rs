@@ -8,22 +8,19 @@
 //! with everything that it had asked for, in the order in which loading would have put them there.
 //!
 //! A program may see to it that a name means something else: a file beside it, another path, a
-//! finder. Then the module is loaded as always. Nor is a module given out twice: a program that
-//! deletes one and imports it again gets a new one.
+//! finder, a module of its own in place of one that this one would ask for. Then the module is loaded
+//! as always. Nor is a module given out twice: a program that deletes one and imports it again gets a
+//! new one.
+//!
+//! What a run writes to, it copies a page of. So the hidden modules are held here and not by a Python
+//! object: handing one over is a reference more and one less on the same page, and nothing is freed.
 
 use std::ffi::CStr;
 use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::READY;
 use crate::python::{Python, Reference};
-
-// Places in the tuple that `prepare.py` makes for each hidden module.
-const MODULE: isize = 0;
-const USES: isize = 1;
-const PARENT: isize = 2;
-const OWNER: isize = 3;
-const CHILD: isize = 4;
-const AFTER: isize = 5;
 
 /// What stands in place of `_find_and_load(name, import_)`.
 pub(crate) extern "C" fn find_and_load(_: Reference, arguments: Reference) -> Reference {
@@ -36,9 +33,11 @@ pub(crate) extern "C" fn find_and_load(_: Reference, arguments: Reference) -> Re
     unsafe {
         let name = (api.PyTuple_GetItem)(arguments, 0);
         if !name.is_null() {
-            let hidden = Hidden::new(python);
-            if hidden.means(name) && hidden.adopt(name) {
-                return hidden.module(name);
+            let search = Search::new(python, &ready.hidden);
+            if let Some(at) = search.means(name)
+                && search.adopt(at)
+            {
+                return search.module(name);
             }
         }
         (api.PyErr_Clear)();
@@ -46,17 +45,102 @@ pub(crate) extern "C" fn find_and_load(_: Reference, arguments: Reference) -> Re
     }
 }
 
-struct Hidden<'a> {
+/// The hidden modules. Each is kept by a reference, until it is given to a program.
+pub(crate) struct Hidden {
+    modules: Vec<Module>,
+    /// In a run: which ones the program has. Apart, so that they lie on one page.
+    given: Vec<AtomicBool>,
+    /// Names and modules that every program finds in `sys.modules`.
+    always: Vec<(Reference, Reference)>,
+}
+
+// SAFETY: as for `Python`, whose references these are.
+unsafe impl Send for Hidden {}
+// SAFETY: as above.
+unsafe impl Sync for Hidden {}
+
+struct Module {
+    name: Reference,
+    module: Reference,
+    /// What it asked for, in this order: places of other hidden modules.
+    uses: Vec<usize>,
+    /// The place of its package, if that is hidden.
+    parent: Option<usize>,
+    /// Its package, if it has one, kept by that one's own place or by `sys.modules`.
+    owner: Option<Reference>,
+    /// Its name in the package, if it was there.
+    child: Option<Reference>,
+    /// It is still there: the package is hidden itself, and never without this module.
+    stays: bool,
+    /// What is to be done in the run that gets it.
+    after: Option<Reference>,
+}
+
+impl Hidden {
+    /// Takes the two lists of tuples that `prepare.py` makes, for hidden modules and for the others.
+    ///
+    /// # Safety
+    ///
+    /// The GIL is held.
+    pub(crate) unsafe fn take(python: &Python, lists: Reference) -> Self {
+        let api = &python.api;
+        // SAFETY: the caller holds the GIL; the items are borrowed from list and tuples, and what is
+        // kept of them is counted.
+        unsafe {
+            let items = |list| {
+                let list = (api.PyTuple_GetItem)(lists, list);
+                (0..(api.PyList_Size)(list)).map(move |i| (api.PyList_GetItem)(list, i))
+            };
+            let module = |tuple| {
+                let of = |place| (api.PyTuple_GetItem)(tuple, place);
+                let keep = |place| {
+                    let item = of(place);
+                    (api.Py_IncRef)(item);
+                    item
+                };
+                let some = |place| Some(keep(place)).filter(|item| *item != python.none);
+                let uses = of(2);
+                Module {
+                    name: keep(0),
+                    module: keep(1),
+                    uses: (0..(api.PyTuple_Size)(uses))
+                        .map(|k| (api.PyLong_AsSsize_t)((api.PyTuple_GetItem)(uses, k)) as usize)
+                        .collect(),
+                    parent: usize::try_from((api.PyLong_AsSsize_t)(of(3))).ok(),
+                    owner: Some(of(4)).filter(|owner| *owner != python.none),
+                    child: some(5),
+                    stays: (api.PyObject_IsTrue)(of(6)) == 1,
+                    after: some(7),
+                }
+            };
+            let always = |tuple| {
+                let of = |place| (api.PyTuple_GetItem)(tuple, place);
+                (api.Py_IncRef)(of(0));
+                (of(0), of(1)) // compared, not used: Python keeps it
+            };
+            let modules: Vec<Module> = items(0).map(module).collect();
+            Self {
+                given: modules.iter().map(|_| AtomicBool::new(false)).collect(),
+                modules,
+                always: items(1).map(always).collect(),
+            }
+        }
+    }
+}
+
+struct Search<'a> {
     python: &'a Python,
-    hidden: Reference,
+    hidden: &'a Hidden,
+    places: Reference,
     modules: Reference,
 }
 
-impl<'a> Hidden<'a> {
-    fn new(python: &'a Python) -> Self {
+impl<'a> Search<'a> {
+    fn new(python: &'a Python, hidden: &'a Hidden) -> Self {
         Self {
             python,
-            hidden: python.left(c"hidden"),
+            hidden,
+            places: python.left(c"places"),
             modules: python.left(c"modules"),
         }
     }
@@ -65,6 +149,18 @@ impl<'a> Hidden<'a> {
         // SAFETY: the caller holds the GIL; both are live, and `name` can be hashed.
         let found = unsafe { (self.python.api.PyDict_GetItem)(dict, name) };
         (!found.is_null()).then_some(found)
+    }
+
+    /// Where the module of this name lies, if it is still hidden.
+    unsafe fn place(&self, name: Reference) -> Option<usize> {
+        // SAFETY: the caller holds the GIL; the number is borrowed from the dictionary.
+        let at = unsafe {
+            let number = self.get(self.places, name)?;
+            (self.python.api.PyLong_AsSsize_t)(number)
+        };
+        let at = usize::try_from(at).ok()?;
+        let given = self.hidden.given.get(at)?;
+        (!given.load(Ordering::Relaxed)).then_some(at)
     }
 
     /// The module of this name in `sys.modules`, as a new reference.
@@ -79,32 +175,48 @@ impl<'a> Hidden<'a> {
         }
     }
 
-    /// Whether the module hidden under this name is the one that the program would load now.
-    unsafe fn means(&self, name: Reference) -> bool {
-        // SAFETY: the caller holds the GIL; lookups borrow from tuples that the dictionary keeps.
+    /// The module hidden under this name, if it is the one that the program would load now.
+    unsafe fn means(&self, name: Reference) -> Option<usize> {
+        // SAFETY: the caller holds the GIL; lookups borrow.
         unsafe {
             let api = &self.python.api;
-            let Some(entry) = self.get(self.hidden, name) else {
-                return false;
-            };
-            if self.get(self.modules, name).is_some() {
-                return false; // such as None, which forbids the import
-            }
-            let parent = (api.PyTuple_GetItem)(entry, PARENT);
-            let owner = (api.PyTuple_GetItem)(entry, OWNER);
-            if owner != self.python.none {
-                match self.get(self.modules, parent) {
-                    Some(module) if module == owner => {}
-                    Some(_) => return false,
-                    None if !self.means(parent) => return false,
-                    None => {}
-                }
-            }
+            let at = self.place(name)?;
             let text = (api.PyUnicode_AsUTF8)(name);
-            !text.is_null()
+            (!text.is_null()
                 && self.finders_are_pythons()
                 && !self.may_be_shadowed(CStr::from_ptr(text))
+                && self.others_are_there()
+                && self.finds_all(at, &mut vec![false; self.hidden.modules.len()]))
+            .then_some(at)
         }
+    }
+
+    /// Whether the modules that every program finds are those.
+    unsafe fn others_are_there(&self) -> bool {
+        let mut others = self.hidden.always.iter();
+        // SAFETY: the caller holds the GIL; the names are kept, the modules only compared.
+        others.all(|(name, module)| unsafe { self.get(self.modules, *name) == Some(*module) })
+    }
+
+    /// Whether this module, its package, and all that they asked for are hidden or where they were
+    /// put: the program has nothing of its own in place of one, such as `None`, which forbids an import.
+    unsafe fn finds_all(&self, at: usize, asked: &mut [bool]) -> bool {
+        if std::mem::replace(&mut asked[at], true) {
+            return true;
+        }
+        let Module {
+            name,
+            module,
+            uses,
+            parent,
+            ..
+        } = &self.hidden.modules[at];
+        let given = self.hidden.given[at].load(Ordering::Relaxed);
+        // SAFETY: the caller holds the GIL, and the name is kept; a module is only compared.
+        let found = unsafe { self.get(self.modules, *name) };
+        found == given.then_some(*module)
+            // SAFETY: as the caller's.
+            && parent.iter().chain(uses).all(|used| unsafe { self.finds_all(*used, asked) })
     }
 
     unsafe fn finders_are_pythons(&self) -> bool {
@@ -159,54 +271,41 @@ impl<'a> Hidden<'a> {
 
     /// Moves a module into `sys.modules`, with all that loading it would put there. False: an error
     /// is set.
-    unsafe fn adopt(&self, name: Reference) -> bool {
-        let python = self.python;
-        let api = &python.api;
-        // SAFETY: the caller holds the GIL. The entry is kept by a reference of our own while it is
-        // used; what is looked up in it is borrowed.
+    unsafe fn adopt(&self, at: usize) -> bool {
+        let given = &self.hidden.given[at];
+        if given.load(Ordering::Relaxed) {
+            return true;
+        }
+        // SAFETY: the caller holds the GIL.
         unsafe {
-            let Some(entry) = self.get(self.hidden, name) else {
-                return true;
-            };
-            (api.Py_IncRef)(entry);
-            let parent = (api.PyTuple_GetItem)(entry, PARENT);
             // A package comes before its parts, and may bring this one along.
-            let adopted = (self.get(self.hidden, parent).is_none() || self.adopt(parent))
-                && (self.get(self.hidden, name).is_none()
-                    || (api.PyDict_DelItem)(self.hidden, name) == 0 && self.place(name, entry));
-            (api.Py_DecRef)(entry);
-            adopted
+            let module = &self.hidden.modules[at];
+            module.parent.is_none_or(|parent| self.adopt(parent))
+                && (given.swap(true, Ordering::Relaxed) || self.give(module))
         }
     }
 
-    unsafe fn place(&self, name: Reference, entry: Reference) -> bool {
-        let python = self.python;
-        let api = &python.api;
-        // SAFETY: as in `adopt`, whose reference keeps the entry.
+    unsafe fn give(&self, given: &Module) -> bool {
+        let api = &self.python.api;
+        // SAFETY: the caller holds the GIL, and the module its references.
         unsafe {
-            if self.get(self.modules, name).is_some() {
-                return true; // the program has put its own there
-            }
-            let of = |place| (api.PyTuple_GetItem)(entry, place);
-            let uses = of(USES);
-            for i in 0..(api.PyTuple_Size)(uses) {
-                if !self.adopt((api.PyTuple_GetItem)(uses, i)) {
-                    return false;
-                }
-            }
-            // After what it asked for: Python moves a module to the end once it is loaded.
-            if (api.PyDict_SetItem)(self.modules, name, of(MODULE)) != 0 {
+            if !given.uses.iter().all(|used| self.adopt(*used)) {
                 return false;
             }
-            if of(CHILD) != python.none
-                && (api.PyObject_SetAttr)(of(OWNER), of(CHILD), of(MODULE)) != 0
+            // After what it asked for: Python moves a module to the end once it is loaded.
+            if (api.PyDict_SetItem)(self.modules, given.name, given.module) != 0 {
+                return false;
+            }
+            if let (Some(owner), Some(child), false) = (given.owner, given.child, given.stays)
+                && (api.PyObject_SetAttr)(owner, child, given.module) != 0
             {
                 return false;
             }
-            if of(AFTER) == python.none {
+            (api.Py_DecRef)(given.module); // it is the program's now
+            let Some(after) = given.after else {
                 return true;
-            }
-            let done = (api.PyObject_CallObject)(of(AFTER), ptr::null_mut());
+            };
+            let done = (api.PyObject_CallObject)(after, ptr::null_mut());
             if done.is_null() {
                 return false;
             }

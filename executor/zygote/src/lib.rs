@@ -69,6 +69,7 @@ static ARMED: AtomicBool = AtomicBool::new(false);
 /// What the forked runs need, set once before the first of them.
 pub(crate) struct Ready {
     pub(crate) python: python::Python,
+    pub(crate) hidden: imports::Hidden,
     /// What this process maps more than a cold interpreter at the same point, in bytes.
     pub(crate) extra_bytes: u64,
 }
@@ -199,8 +200,15 @@ fn live(control: &std::os::fd::OwnedFd, path: &CStr) -> Step<Infallible> {
     // Packages come after: a run's limit holds what they map already, on both paths.
     let mut extra_bytes = step("reading own memory", before.grown_since())?;
     warm_quietly(&python, packages)?;
+    if let Some(code) = setup
+        .zygote
+        .as_ref()
+        .and_then(|zygote| zygote.resident.as_deref())
+    {
+        python.load_resident(code)?;
+    }
     let before_settling = step("reading own memory", memory::Mapped::now())?;
-    python.settle()?;
+    let hidden = python.settle()?;
     extra_bytes += step("reading own memory", before_settling.more_by_now())?;
     let threads = sys::thread_count();
     if threads != 1 {
@@ -213,6 +221,7 @@ fn live(control: &std::os::fd::OwnedFd, path: &CStr) -> Step<Infallible> {
     python.before_fork();
     let _ = READY.set(Ready {
         python,
+        hidden,
         extra_bytes,
     });
     let last_pid = sys::is_open(LAST_PID_FD).then(|| sys::own(LAST_PID_FD));

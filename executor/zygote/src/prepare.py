@@ -3,8 +3,9 @@
 # a program could see.
 #
 # In: path, finish (called last at exit), find_and_load. Out: objects, freeze_count, unfreeze, frozen,
-# callbacks, get_debug, streams, suspended, weak, stdout, stderr, exit_keeps_error; and, for imports done beforehand
-# (imports.rs has the theory): hidden, original, modules, finders, path_entries.
+# callbacks, get_debug, streams, suspended, weak, stdout, stderr, exit_keeps_error, resident,
+# call_resident; and, for imports done beforehand
+# (imports.rs has the theory): places, original, modules, finders, path_entries.
 import sys
 
 seen = set(sys.modules)
@@ -65,7 +66,7 @@ names = [None]
 # Of some modules: what is to be done in the run that gets them.
 after = {}
 register_at_fork = modules["posix"].register_at_fork
-hidden = {}
+places = {}
 fillers = []
 
 
@@ -182,6 +183,14 @@ def follower(name):
     return calls and (lambda: [call() for call in calls])
 
 
+def load_resident(code):
+    """Runs a module whose function `run` will be the program of runs."""
+    global resident, call_resident
+    resident = {"__name__": "resident", "__builtins__": builtins}
+    exec(sys.modules["marshal"].loads(code), resident)
+    call_resident = compile("run()", "resident.py", "exec")
+
+
 def fill_gaps():
     """Takes what is free in the allocator's pools, for good. A run then puts its own small objects side
     by side, and not into gaps all over the heap, each on a page that it would have to copy."""
@@ -197,32 +206,46 @@ def fill_gaps():
                 break
 
 
+def closure(name):
+    """What a run gets with this module: the module, and all that it asked for."""
+    found, left = set(), [name]
+    while left:
+        name = left.pop()
+        if name not in found:
+            found.add(name)
+            left += uses.get(name, ())
+    return found
+
+
 def settle():
-    """Hides what was imported beforehand, and keeps the collector away from everything so far."""
-    global hidden, frozen
-    for name, module in list(modules.items()):
-        if name in seen:
-            continue
-        parent, _, child = name.rpartition(".")
-        owner = modules.get(parent)
-        bound = getattr(owner, "__dict__", {}).get(child) is module
-        hidden[name] = (
-            module,
-            tuple(uses.get(name, ())),
-            parent,
-            owner,
-            child if bound else None,
-            follower(name),
-        )
-    for name, (module, _, _, owner, child, _) in hidden.items():
-        del modules[name]
-        if child is not None:
-            delattr(owner, child)
-    if hidden:
+    """Hides what was imported beforehand. Returns a tuple for each module, and for each that stays."""
+    collect()
+    fill_gaps()
+    # Copies lie side by side: a name that moves into sys.modules is written to.
+    names = [name[:1] + name[1:] for name in modules if name not in seen]
+    found = [modules.pop(name) for name in names]
+    places.update((name, place) for place, name in enumerate(names))
+    if names:
         bootstrap._find_and_load = find_and_load
     for entry in [entry for entry in sys.path_importer_cache if entry not in cached_paths]:
         del sys.path_importer_cache[entry]
-    collect()
-    fill_gaps()
+    hidden, together = [], {}
+    for name, module in zip(names, found):
+        parent, _, child = name.rpartition(".")
+        owner = found[places[parent]] if parent in places else modules.get(parent)
+        child = child if getattr(owner, "__dict__", {}).get(child) is module else None
+        if parent in places and parent not in together:
+            together[parent] = closure(parent)
+        stays = name in together.get(parent, ())
+        if child is not None and not stays:
+            delattr(owner, child)
+        used = tuple(places[other] for other in uses.get(name, ()) if other in places)
+        hidden.append((name, module, used, places.get(parent, -1), owner, child, stays, follower(name)))
+    return hidden, [item for item in modules.items() if item[0] != "__main__"]
+
+
+def freeze_all():
+    """Keeps the collector away from everything so far."""
+    global frozen
     freeze()
     frozen = freeze_count()

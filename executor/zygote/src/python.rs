@@ -4,7 +4,7 @@ use std::ffi::{CStr, CString, c_char, c_int, c_long, c_void};
 use std::ptr;
 
 use crate::ending;
-use crate::imports;
+use crate::imports::{self, Hidden};
 use crate::protocol::SetupFailure;
 use crate::step::Step;
 
@@ -55,7 +55,6 @@ api! {
     PyDict_New: fn() -> Reference;
     PyDict_GetItem: fn(Reference, Reference) -> Reference;
     PyDict_SetItem: fn(Reference, Reference, Reference) -> c_int;
-    PyDict_DelItem: fn(Reference, Reference) -> c_int;
     PyDict_GetItemString: fn(Reference, *const c_char) -> Reference;
     PyDict_SetItemString: fn(Reference, *const c_char, Reference) -> c_int;
     PyDict_DelItemString: fn(Reference, *const c_char) -> c_int;
@@ -79,6 +78,7 @@ api! {
     PyRun_FileExFlags: fn(
         *mut libc::FILE, *const c_char, c_int, Reference, Reference, c_int, *mut Flags
     ) -> Reference;
+    PyBytes_FromStringAndSize: fn(*const c_char, isize) -> Reference;
     PyMarshal_ReadObjectFromString: fn(*const c_char, isize) -> Reference;
     PyCFunction_NewEx: fn(*const Method, Reference, Reference) -> Reference;
     PyObject_SetAttr: fn(Reference, Reference, Reference) -> c_int;
@@ -257,10 +257,37 @@ impl Python {
     }
 
     /// Hides what was imported, and keeps the collector away from everything so far.
-    pub(crate) fn settle(&self) -> Step<()> {
-        // SAFETY: the GIL is held; `prepare.py` left this function.
-        let done = unsafe { (self.api.PyObject_CallObject)(self.left(c"settle"), ptr::null_mut()) };
-        self.done("settling the interpreter", done)
+    pub(crate) fn settle(&self) -> Step<Hidden> {
+        let api = &self.api;
+        let call = |name| {
+            // SAFETY: the GIL is held; `prepare.py` left the functions of these names.
+            let result = unsafe { (api.PyObject_CallObject)(self.left(name), ptr::null_mut()) };
+            self.done("settling the interpreter", result)?;
+            Ok(result)
+        };
+        let lists = call(c"settle")?;
+        // SAFETY: the GIL is held; what came back is ours, and nobody else's.
+        let hidden = unsafe {
+            let hidden = Hidden::take(self, lists);
+            (api.Py_DecRef)(lists);
+            hidden
+        };
+        call(c"freeze_all")?;
+        Ok(hidden)
+    }
+
+    /// Runs a marshalled module, whose function `run` will be the program of runs.
+    pub(crate) fn load_resident(&self, code: &[u8]) -> Step<()> {
+        let api = &self.api;
+        // SAFETY: the GIL is held; the dictionary takes the reference made for it, and what is left
+        // of the others lives as long as the process.
+        let done = unsafe {
+            let bytes = (api.PyBytes_FromStringAndSize)(code.as_ptr().cast(), code.len() as isize);
+            let arguments = (api.PyTuple_New)(1);
+            (api.PyTuple_SetItem)(arguments, 0, bytes);
+            (api.PyObject_CallObject)(self.left(c"load_resident"), arguments)
+        };
+        self.done("loading the resident program", done)
     }
 
     /// Writes out what Python's streams hold.
@@ -380,6 +407,15 @@ impl Python {
                 1,
                 &raw mut flags,
             )
+        }
+    }
+
+    /// Calls the program that lies ready. Null: it raised.
+    pub(crate) fn run_resident(&self) -> Reference {
+        // SAFETY: the GIL is held; `load_resident` in `prepare.py` left both.
+        unsafe {
+            let namespace = self.left(c"resident");
+            (self.api.PyEval_EvalCode)(self.left(c"call_resident"), namespace, namespace)
         }
     }
 

@@ -30,7 +30,7 @@ impl Launch for Forked {
         for fd in arrived.fds {
             let _ = fd.into_raw_fd(); // closed with the rest
         }
-        ending::run_program(arrived.payload.code.as_deref())
+        ending::run_program(&arrived.payload)
     }
 }
 
