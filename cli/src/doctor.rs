@@ -7,10 +7,11 @@ use executor::{Check, Status};
 use crate::args::DoctorArgs;
 use crate::exit::ExitCode;
 use crate::output::{self, Align, Cell, Palette, Table};
+use crate::wasm;
 
 pub(crate) fn run(args: &DoctorArgs) -> anyhow::Result<ExitCode> {
     let mut checks = executor::doctor(args.python.as_deref());
-    checks.push(crate::wasm::check());
+    checks.push(wasm::check());
     output::print(if args.json {
         json(&checks)?
     } else {
@@ -56,9 +57,15 @@ fn text(checks: &[Check], palette: Palette) -> String {
     let verdict = match (failed, cautions) {
         (0, 0) => "Everything that isolates a run is in place.".to_owned(),
         (0, n) => format!("Runs are isolated by every layer; {n} to know about (caution)."),
-        (n, _) => format!(
-            "{n} failed: runs stop with an error, unless --isolation accepts what this host gives."
-        ),
+        (n, _) => {
+            let instead = match checks.iter().find(|check| check.name == wasm::CHECK) {
+                Some(check) if check.status == Status::Pass => " `--backend wasm` works without.",
+                _ => "",
+            };
+            format!(
+                "{n} failed: runs stop with an error, unless --isolation accepts what this host gives.{instead}"
+            )
+        }
     };
     format!("{}\n{verdict}\n", table.render(palette))
 }

@@ -184,17 +184,18 @@ fn status(args: &WasmStatusArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::Done)
 }
 
+/// The name of the doctor's line about this backend.
+pub(crate) const CHECK: &str = "wasm backend";
+
 /// The doctor's line about this backend. That none is installed is no fault of the host's.
 pub(crate) fn check() -> Check {
     let (status, detail, remedy) = match Cache::of_user().and_then(|cache| report(&cache)) {
-        Ok(Report { manifest, .. }) => (
-            Status::Pass,
-            format!(
-                "CPython {}, wasmtime {WASMTIME_VERSION}",
-                manifest.python_version
-            ),
-            String::new(),
-        ),
+        Ok(report) => {
+            let (status, workers, remedy) = check_workers(&report);
+            let version = &report.manifest.python_version;
+            let detail = format!("CPython {version}, wasmtime {WASMTIME_VERSION}; {workers}");
+            (status, detail, remedy)
+        }
         Err(SetupError::NotInstalled(_)) => (
             Status::Caution,
             "not installed; the native backend does not need it".to_owned(),
@@ -203,9 +204,39 @@ pub(crate) fn check() -> Check {
         Err(error) => (Status::Caution, error.to_string(), error.hint()),
     };
     Check {
-        name: "wasm backend",
+        name: CHECK,
         status,
         detail,
         remedy,
+    }
+}
+
+/// What a worker says of itself, if one can be started without compiling for seconds.
+fn check_workers(report: &Report) -> (Status, String, String) {
+    if report.compiled.iter().any(|(_, is_compiled)| !is_compiled) {
+        let remedy = "`codejury wasm setup` compiles it now".to_owned();
+        return (
+            Status::Pass,
+            "compiled when it is first used".to_owned(),
+            remedy,
+        );
+    }
+    match crate::backend::wasm(wasm::Mode::Deterministic, None, Some(1)) {
+        Ok(sandbox) if sandbox.is_confined() => {
+            let text = "its workers are behind a filter of their own";
+            (Status::Pass, text.to_owned(), String::new())
+        }
+        Ok(_) => (
+            Status::Caution,
+            "its workers have no filter of their own".to_owned(),
+            "this host forbids seccomp filters, or this build has none for its processor: \
+             WebAssembly alone holds the programs"
+                .to_owned(),
+        ),
+        Err(error) => (
+            Status::Caution,
+            format!("{error:#}"),
+            "`codejury wasm status` says more".to_owned(),
+        ),
     }
 }

@@ -3,6 +3,7 @@
 # stdout:  contained
 # network: loopback
 # control: escapes
+# wasm:    not: there are no sockets; wasm/host_network tries them
 # why:     two runs with a loopback have two of them
 import socket
 import time

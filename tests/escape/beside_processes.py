@@ -2,6 +2,7 @@
 # expect: Exited(0)
 # first:  Exited(0)
 # stdout: contained
+# wasm:   raises FileNotFoundError: [Errno 44] No such file or directory: '/proc'
 # why:    a run at the same time is neither seen, nor stopped, nor slowed down on purpose
 import os
 import time

@@ -2,6 +2,7 @@
 # expect:  Exited(0)
 # stdout:  contained
 # control: escapes
+# wasm:    Exited(0)
 # why:     /proc/locks lists the locks of the whole host, whoever holds them
 import fcntl
 import time

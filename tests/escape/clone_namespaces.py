@@ -3,6 +3,7 @@
 # stdout:  contained
 # needs:   x86_64
 # control: escapes
+# wasm:    raises ModuleNotFoundError: No module named '_ctypes'
 # why:     fork's own call takes the same flags, in both of its forms
 import ctypes
 import errno

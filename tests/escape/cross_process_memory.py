@@ -2,6 +2,7 @@
 # expect:  Exited(0)
 # stdout:  contained
 # control: escapes
+# wasm:    raises ModuleNotFoundError: No module named '_ctypes'
 # why:     these calls read and write another process's memory, or take its descriptors, without tracing it
 import ctypes
 import errno

@@ -1,6 +1,7 @@
 # row:    A10
 # expect: Exited(0)
 # stdout: contained
+# wasm:   raises ModuleNotFoundError: No module named 'fcntl'
 # why:    a descriptor left open by the supervisor is a way out that no other layer closes
 import fcntl
 import os

@@ -3,6 +3,7 @@
 # stdout:  contained
 # args:    {host}
 # control: escapes
+# wasm:    raises FileNotFoundError: [Errno 44] No such file or directory: '/proc'
 # why:     the service's variables hold its secrets; a run sees a fixed set and nothing else
 import json
 import os

@@ -1,6 +1,7 @@
 # row:    A1, A5
 # expect: Exited(0)
 # stdout: contained
+# wasm:   raises ModuleNotFoundError: No module named '_ctypes'
 # why:    a file handle names an inode of a whole file system, past every mount: the container escape of 2014
 import ctypes
 import errno

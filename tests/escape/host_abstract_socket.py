@@ -3,6 +3,7 @@
 # stdout:  contained
 # args:    {host}
 # control: escapes
+# wasm:    raises FileNotFoundError: [Errno 44] No such file or directory: '/proc/net/unix'
 # why:     abstract names have no file permissions: only the network namespace parts them
 import json
 import socket

@@ -2,6 +2,7 @@
 # expect: Exited(0)
 # stdout: contained
 # needs:  ia32
+# wasm:   raises ModuleNotFoundError: No module named '_ctypes'
 # why:    the same from a forked child and from a thread: the filter is theirs too
 import ctypes
 import mmap

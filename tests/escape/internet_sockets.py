@@ -3,6 +3,7 @@
 # stdout:  contained
 # args:    {host}
 # control: escapes
+# wasm:    not: there are no sockets; wasm/host_network tries them
 # why:     an internet socket is refused when it is made, with the exception a program expects, at once
 import json
 import socket

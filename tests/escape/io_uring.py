@@ -2,6 +2,7 @@
 # expect:  Exited(0)
 # stdout:  contained
 # control: escapes
+# wasm:    raises ModuleNotFoundError: No module named '_ctypes'
 # why:     io_uring carries out calls that no filter sees
 import ctypes
 import errno

@@ -3,6 +3,7 @@
 # stdout:  contained
 # needs:   x86_64
 # control: escapes
+# wasm:    raises ModuleNotFoundError: No module named '_ctypes'
 # why:     each of these calls is a large part of the kernel with a history of holes, and no use in a judge
 import ctypes
 import errno

@@ -3,6 +3,7 @@
 # stdout:  contained
 # needs:   x86_64
 # control: escapes
+# wasm:    raises ModuleNotFoundError: No module named '_ctypes'
 # why:     the kernel's keyrings belong to a user id and outlive every namespace of a run
 import ctypes
 import errno

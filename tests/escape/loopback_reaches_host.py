@@ -4,6 +4,7 @@
 # args:    {host}
 # network: loopback
 # control: escapes
+# wasm:    raises OSError: [Errno 58] Not supported: this interpreter has no socket
 # why:     a private loopback carries the run's own connections and no others
 import json
 import socket

@@ -4,6 +4,7 @@
 # args:   {host}
 # limits: wall=20s
 # control: escapes
+# wasm:   raises ModuleNotFoundError: No module named '_ctypes'
 # why:    a process forked from the service, or from its helper, would carry their memory along
 import ctypes
 import json

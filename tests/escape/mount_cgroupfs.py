@@ -1,6 +1,7 @@
 # row:    A3, A5
 # expect: Exited(0)
 # stdout: contained
+# wasm:   raises ModuleNotFoundError: No module named '_ctypes'
 # why:    a writable cgroup tree has release_agent, and the run's own limits
 import ctypes
 import os

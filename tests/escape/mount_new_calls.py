@@ -1,6 +1,7 @@
 # row:    A5
 # expect: Exited(0)
 # stdout: contained
+# wasm:   raises ModuleNotFoundError: No module named '_ctypes'
 # why:    the file-descriptor mount calls do what mount does and must be as closed
 import ctypes
 import errno

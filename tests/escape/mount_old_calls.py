@@ -1,6 +1,7 @@
 # row:    A5
 # expect: Exited(0)
 # stdout: contained
+# wasm:   raises ModuleNotFoundError: No module named '_ctypes'
 # why:    mount and umount2 are refused in every form, remounting what is read-only above all
 import ctypes
 

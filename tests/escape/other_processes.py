@@ -2,6 +2,7 @@
 # expect:  Exited(0)
 # stdout:  contained
 # control: escapes
+# wasm:    raises AttributeError: module 'os' has no attribute 'fork'
 # why:     of all processes a run sees itself and its children, and not even the one that started it
 import os
 import signal

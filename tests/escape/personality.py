@@ -2,6 +2,7 @@
 # expect:  Exited(0)
 # stdout:  contained
 # control: escapes
+# wasm:    raises ModuleNotFoundError: No module named '_ctypes'
 # why:     a fixed layout and executable data make every other hole easier
 import ctypes
 

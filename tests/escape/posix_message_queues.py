@@ -3,6 +3,7 @@
 # stdout:  contained
 # needs:   x86_64
 # control: escapes
+# wasm:    raises ModuleNotFoundError: No module named '_ctypes'
 # why:     a message queue has a name and outlives its maker
 import ctypes
 import errno

@@ -1,6 +1,7 @@
 # row:    B5, A11
 # expect: Exited(0)
 # stdout: contained
+# wasm:   raises AttributeError: module 'os' has no attribute 'getppid'
 # why:    memory, descriptors and root of the process that judges the run must stay out of reach
 import os
 

@@ -2,6 +2,7 @@
 # expect:  Exited(0)
 # stdout:  contained
 # control: escapes
+# wasm:    raises ModuleNotFoundError: No module named '_ctypes'
 # why:     a tracer rewrites its tracee: pid 1, or a child whose calls would then pass another filter
 import ctypes
 import errno

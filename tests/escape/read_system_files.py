@@ -1,6 +1,7 @@
 # row:    A1
 # expect: Exited(0)
 # stdout: contained
+# wasm:   raises FileNotFoundError: [Errno 44] No such file or directory: '/etc/passwd'
 # why:    accounts, keys, logs, the kernel's image and other people's folders are not in the root
 import os
 

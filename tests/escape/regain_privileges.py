@@ -1,6 +1,7 @@
 # row:    A4
 # expect: Exited(0)
 # stdout: contained
+# wasm:   raises ModuleNotFoundError: No module named '_ctypes'
 # why:    what was dropped stays dropped: ids, capabilities, securebits
 import ctypes
 import os

@@ -2,6 +2,7 @@
 # expect: Exited(0)
 # stdout: contained
 # args:   {host}
+# wasm:   raises AttributeError: module 'os' has no attribute 'setxattr'
 # why:    interpreter, libraries and configuration serve all runs; what one could write, all would run
 import json
 import os

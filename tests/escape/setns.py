@@ -1,6 +1,7 @@
 # row:    A5
 # expect: Exited(0)
 # stdout: contained
+# wasm:   raises ModuleNotFoundError: No module named '_ctypes'
 # why:    namespaces cannot be joined, neither by file nor by pidfd, not even one's own
 import ctypes
 import errno

@@ -2,6 +2,7 @@
 # expect: Exited(0) | Signaled(SIGKILL) | Limit(wall_time)
 # stdout~: (contained\n)?
 # limits: wall=2s
+# wasm:   raises AttributeError: module 'os' has no attribute 'fork'
 # why:    kill(-1) and kill(0), in a loop, from a child: at most the run itself ends, or stands still to its limit
 import os
 import signal

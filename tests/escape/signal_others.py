@@ -2,6 +2,7 @@
 # expect: Exited(0)
 # stdout: contained
 # needs:  x86_64
+# wasm:   raises ModuleNotFoundError: No module named '_ctypes'
 # why:    pid 1 ends the run at its limits: a run that could stop or end it would have none
 import ctypes
 import os

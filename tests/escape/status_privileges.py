@@ -2,6 +2,7 @@
 # expect:  Exited(0)
 # stdout:  contained
 # control: escapes
+# wasm:    raises FileNotFoundError: [Errno 44] No such file or directory: '/proc/self/status'
 # why:     the kernel's own account of this process: no capability, no id of pid 1, no new privileges, a filter
 status = dict(line.split(":\t", 1) for line in open("/proc/self/status") if ":\t" in line)
 found = []

@@ -2,6 +2,7 @@
 # expect:  Exited(0)
 # stdout:  contained
 # control: escapes
+# wasm:    raises ModuleNotFoundError: No module named '_ctypes'
 # why:     refused when made, which is cheaper than finding and removing it afterwards
 import ctypes
 import errno

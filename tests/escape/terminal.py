@@ -1,6 +1,7 @@
 # row:    A12
 # expect: Exited(0)
 # stdout: contained
+# wasm:   raises ModuleNotFoundError: No module named '_ctypes'
 # why:    characters pushed into a shared terminal are typed into the operator's shell
 import ctypes
 import errno

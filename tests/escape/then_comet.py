@@ -2,6 +2,7 @@
 # expect: Exited(0)
 # stdout: contained
 # first:  Exited(0)
+# wasm:   raises FileNotFoundError: [Errno 44] No such file or directory: '/proc'
 # why:    a process that forks itself away all the time is never the one that gets killed, unless all are killed
 import os
 import time

@@ -1,6 +1,7 @@
 # row:    D4, B5, warm
 # expect: Exited(0)
 # stdout: contained
+# wasm:   raises FileNotFoundError: [Errno 44] No such file or directory: '/proc'
 # why:    daemons end with their run; none waits in the cell for the next program
 import os
 import signal

@@ -1,6 +1,7 @@
 # row:    A10, B4, warm
 # expect: Exited(0)
 # stdout: contained
+# wasm:   raises ModuleNotFoundError: No module named 'fcntl'
 # why:    memory files, timers, epoll sets and locks end with the processes that hold them
 import ctypes
 import fcntl

@@ -2,6 +2,7 @@
 # expect: Exited(0)
 # stdout: contained
 # args:   {host}
+# wasm:   Exited(0)
 # why:    what one run writes no other run finds
 import json
 import os

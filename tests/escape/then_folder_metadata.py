@@ -1,6 +1,7 @@
 # row:    B1, warm
 # expect: Exited(0)
 # stdout: contained
+# wasm:   raises AttributeError: module 'os' has no attribute 'listxattr'
 # why:    modes, times and attributes of the scratch folders themselves carry bits just as files do
 import os
 

@@ -3,6 +3,7 @@
 # stdout: contained
 # stdin:  standard-input-of-this-run\n
 # limits: wall=20s
+# wasm:   raises ModuleNotFoundError: No module named '_ctypes'
 # why:    source and input of one run are nowhere in the memory that the next one starts with
 import os
 

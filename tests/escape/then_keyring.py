@@ -2,6 +2,7 @@
 # expect: Exited(0)
 # stdout: contained
 # needs:  x86_64
+# wasm:   raises ModuleNotFoundError: No module named '_ctypes'
 # why:    a user keyring is found again by whoever runs as the same id
 import ctypes
 

@@ -2,6 +2,7 @@
 # expect:  Exited(0)
 # stdout:  contained
 # network: loopback
+# wasm:    raises FileNotFoundError: [Errno 44] No such file or directory: '/proc/net/tcp'
 # why:     neither a listener in flight, nor ports in TIME_WAIT, nor packet counters pass from run to run
 import array
 import os

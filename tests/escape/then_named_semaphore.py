@@ -1,6 +1,7 @@
 # row:    B2, warm
 # expect: Exited(0)
 # stdout: contained
+# wasm:   raises ModuleNotFoundError: No module named '_ctypes'
 # why:    a named semaphore and shared memory of multiprocessing are files that their maker forgets to remove
 import ctypes
 import os

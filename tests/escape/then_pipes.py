@@ -2,6 +2,7 @@
 # expect: Exited(0)
 # stdout: contained
 # stdin:  own input\n
+# wasm:   raises ModuleNotFoundError: No module named 'fcntl'
 # why:    each run has pipes of its own: neither bytes nor flags of an earlier run are in them
 import fcntl
 import os

@@ -2,6 +2,7 @@
 # expect: Exited(0)
 # stdout: contained
 # needs:  x86_64
+# wasm:   raises AttributeError: module 'os' has no attribute 'umask'
 # why:    what fork and exec pass on (mask, priority, limits, timers, processors) starts anew in each run
 import ctypes
 import os

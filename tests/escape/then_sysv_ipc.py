@@ -1,6 +1,7 @@
 # row:     B2, warm
 # expect:  Exited(0)
 # stdout:  contained
+# wasm:    raises ModuleNotFoundError: No module named '_ctypes'
 # why:     System V memory, semaphores and queues stay when their maker ends; so nobody may make them
 import ctypes
 

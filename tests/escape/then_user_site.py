@@ -1,6 +1,7 @@
 # row:    B7, warm
 # expect: Exited(0)
 # stdout: contained
+# wasm:   Exited(0)
 # why:    Python imports usercustomize and .pth files from the home folder before the program starts
 import os
 import site

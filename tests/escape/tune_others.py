@@ -2,6 +2,7 @@
 # expect: Exited(0)
 # stdout: contained
 # needs:  x86_64
+# wasm:   raises ModuleNotFoundError: No module named '_ctypes'
 # why:    limits, priority and processors of pid 1 are not the run's to set
 import ctypes
 import os

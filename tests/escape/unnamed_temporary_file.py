@@ -2,6 +2,7 @@
 # expect:  Exited(0)
 # stdout:  contained
 # control: escapes
+# wasm:    raises AttributeError: module 'os' has no attribute 'O_TMPFILE'
 # why:     an unnamed file moves no counter that proves a cell clean, so it is refused; tempfile falls back by itself
 import errno
 import os

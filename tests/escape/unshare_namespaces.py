@@ -2,6 +2,7 @@
 # expect:  Exited(0)
 # stdout:  contained
 # control: escapes
+# wasm:    raises ModuleNotFoundError: No module named '_ctypes'
 # why:     a namespace of its own would give the run capabilities, and with them most of the kernel's holes
 import ctypes
 

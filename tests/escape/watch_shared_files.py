@@ -3,6 +3,7 @@
 # stdout:  contained
 # args:    {host}
 # control: escapes
+# wasm:    raises ModuleNotFoundError: No module named '_ctypes'
 # why:     a watch on a shared file tells when another run opens it, and a lease delays that run
 import ctypes
 import fcntl

@@ -3,6 +3,7 @@
 # stdout: main
 # limits: wall=10s
 # usage:  wall<=5s
+# wasm:   raises AttributeError: module 'os' has no attribute 'fork'
 # why:    twenty processes that each fork themselves away: always on the move, never where the kill lands
 import os
 import time

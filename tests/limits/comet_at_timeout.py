@@ -2,6 +2,7 @@
 # expect: Limit(wall_time) | Limit(cpu_time)
 # limits: wall=1s
 # usage:  wall<=5s
+# wasm:   raises AttributeError: module 'os' has no attribute 'fork'
 # why:    the same at the wall limit, where somebody has to kill all of them
 import os
 import time

@@ -2,6 +2,7 @@
 # expect: Exited(0)
 # limits: wall=10s
 # usage:  wall<=5s
+# wasm:   raises AttributeError: module 'os' has no attribute 'fork'
 # why:    a daemon that has let go of everything is not forgotten either
 import os
 import time

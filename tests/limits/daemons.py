@@ -3,6 +3,7 @@
 # stdout: main
 # limits: wall=10s
 # usage:  wall<=5s
+# wasm:   raises AttributeError: module 'os' has no attribute 'fork'
 # why:    the answer comes when the main process ends, though daemons hold its pipes; they are dead by then
 import os
 import signal

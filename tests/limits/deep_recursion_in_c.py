@@ -2,6 +2,7 @@
 # expect: Signaled(SIGSEGV) | Exited(0) | Exited(1) | Limit(memory)
 # stdout~: (True\n)?
 # limits: memory=512MiB
+# wasm:   Limit(cpu_time)
 # why:    a stack that runs out below Python ends the run with the truth about it, and nothing else
 import sys
 

@@ -1,6 +1,7 @@
 # row:    D8
 # expect: Exited(2)
 # stdout~: .*
+# wasm:   raises AttributeError: module 'os' has no attribute 'fork'
 # why:    the main process's end counts, not that of a copy which says all went well
 import os
 import sys

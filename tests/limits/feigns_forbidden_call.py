@@ -1,5 +1,6 @@
 # row:    D11
 # expect: Signaled(SIGSYS)
+# wasm:   raises AttributeError: module 'os' has no attribute 'kill'
 # why:    it wanted to be told so
 import os
 import signal

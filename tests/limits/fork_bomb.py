@@ -1,6 +1,7 @@
 # row:    C1
 # expect: Exited(0)
 # stdout: contained
+# wasm:   raises AttributeError: module 'os' has no attribute 'fork'
 # why:    processes that wait: only as many as the limit says can exist, and the program can tell
 import os
 import signal

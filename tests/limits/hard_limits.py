@@ -1,6 +1,7 @@
 # row:    C6, C1, D2
 # expect: Exited(0)
 # stdout: contained
+# wasm:   not: there is nothing that has limits of the kernel, and none are shown
 # why:    no limit can be raised again, and those that name a budget have it
 import resource
 

@@ -1,5 +1,6 @@
 # row:    D11
 # expect: Signaled(SIGKILL)
+# wasm:   raises AttributeError: module 'os' has no attribute 'fork'
 # why:    nor is one that its child sends
 import os
 import signal

@@ -3,6 +3,7 @@
 # needs:  x86_64
 # limits: wall=500ms
 # usage:  wall<=5s
+# wasm:   raises ModuleNotFoundError: No module named '_ctypes'
 # why:    a main thread that ends by itself leaves a process that looks dead and is not
 import ctypes
 import threading

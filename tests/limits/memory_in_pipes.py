@@ -2,6 +2,7 @@
 # expect: Exited(0) | Limit(memory)
 # stdout~: (contained\n)?
 # limits: memory=64MiB
+# wasm:   raises ModuleNotFoundError: No module named 'fcntl'
 # why:    bytes in a pipe are kernel memory; without a cgroup the number and size of pipes bound them
 import fcntl
 import os

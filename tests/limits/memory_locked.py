@@ -1,6 +1,7 @@
 # row:    C2
 # expect: Exited(0)
 # stdout: contained
+# wasm:   raises ModuleNotFoundError: No module named '_ctypes'
 # why:    locked memory cannot be reclaimed by a host in need
 import ctypes
 import resource

@@ -2,6 +2,7 @@
 # expect: Exited(0) | Limit(memory) | Limit(wall_time) | Limit(cpu_time)
 # stdout~: (contained\n)?
 # limits: memory=128MiB wall=4s
+# wasm:   raises ModuleNotFoundError: No module named 'mmap'
 # why:    each mapping is kernel memory: the address space bounds how many there can be
 import mmap
 

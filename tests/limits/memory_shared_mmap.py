@@ -2,6 +2,7 @@
 # expect: Exited(0) | Limit(memory)
 # stdout~: (contained\n)?
 # limits: memory=128MiB
+# wasm:   raises ModuleNotFoundError: No module named 'mmap'
 # why:    shared anonymous memory is no data segment: the limit on that would not see it
 import mmap
 

@@ -2,6 +2,7 @@
 # expect: Exited(0) | Limit(memory)
 # stdout~: (contained\n)?
 # limits: memory=128MiB
+# wasm:   raises AttributeError: module 'os' has no attribute 'pipe'
 # why:    twelve processes have the memory of one, not of twelve
 import os
 import signal

@@ -2,6 +2,7 @@
 # expect: Exited(0) | Limit(memory)
 # stdout~: (contained\n)?
 # limits: memory=128MiB
+# wasm:   raises ModuleNotFoundError: No module named 'mmap'
 # why:    the same with memory that each of the twelve shares with nobody that still looks at it
 import mmap
 import os

@@ -3,6 +3,7 @@
 # stdout~: x*
 # limits: wall=10s stdout=1MiB
 # usage:  wall<=5s
+# wasm:   raises AttributeError: module 'os' has no attribute 'fork'
 # why:    children that go on writing after the main process has ended are ended, not waited for
 import os
 

@@ -3,6 +3,7 @@
 # stdout: before
 # limits: wall=1s
 # usage:  wall<=5s
+# wasm:   raises AttributeError: module 'os' has no attribute 'execv'
 # why:    the process that another program takes over is still the same run
 import os
 

@@ -2,6 +2,7 @@
 # expect: Exited(0)
 # stdout: contained
 # needs:  x86_64
+# wasm:   raises ModuleNotFoundError: No module named '_ctypes'
 # why:    queued signals and timers are kernel memory, counted for the user: 256 of them
 import ctypes
 import os

@@ -2,6 +2,7 @@
 # expect: Exited(0)
 # stdout: True 0 b'' 6
 # stdin:  12345\n
+# wasm:   Exited(0)
 # why:    input is a pipe on both paths, so a program that asks for its size hears 0; reading to the end gets all of it
 import os
 import stat

@@ -2,6 +2,7 @@
 # expect: Limit(wall_time)
 # limits: wall=500ms
 # usage:  wall<=5s
+# wasm:   raises AttributeError: module 'os' has no attribute 'fork'
 # why:    main stopped, children in sessions of their own, some stopped, some ignoring everything
 import os
 import signal

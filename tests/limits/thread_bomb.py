@@ -2,6 +2,7 @@
 # expect: Exited(0)
 # stdout: contained
 # limits: memory=1GiB
+# wasm:   raises RuntimeError: a thread waits for its starter: this interpreter has no threading that could let it
 # why:    threads are tasks like processes and count with them
 import os
 import threading

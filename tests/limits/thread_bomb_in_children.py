@@ -2,6 +2,7 @@
 # expect: Exited(0)
 # stdout: contained
 # limits: memory=1GiB
+# wasm:   raises AttributeError: module 'os' has no attribute 'pipe'
 # why:    the limit is one for the whole run, not one for each process
 import os
 import threading

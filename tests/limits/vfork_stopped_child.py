@@ -3,6 +3,7 @@
 # needs:  x86_64
 # limits: wall=500ms
 # usage:  wall<=5s
+# wasm:   raises ModuleNotFoundError: No module named '_ctypes'
 # why:    the parent of a vfork sleeps in the kernel until its child, which is stopped, goes on
 import ctypes
 import mmap

@@ -2,6 +2,7 @@
 # expect: Limit(wall_time)
 # limits: wall=500ms
 # usage:  wall<=5s
+# wasm:   raises AttributeError: module 'os' has no attribute 'pipe'
 # why:    a lock that nobody releases, a pipe that nobody writes to
 import os
 import threading

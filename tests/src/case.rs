@@ -7,6 +7,8 @@
 //! # limits:  wall=2s memory=128MiB
 //! # control: escapes          the bare interpreter, as an ordinary user, must print ESCAPED
 //! # known:   what SECURITY.md does not promise; the attack must work, or the line goes
+//! # wasm:    raises OSError: [Errno 58]     what happens there instead; or outcomes, or
+//! #          `not: REASON` where nothing can be tried
 //! # why:     one sentence
 //! ```
 //!
@@ -75,6 +77,19 @@ pub struct Case {
     pub known: Option<String>,
     /// Whether the supervisor is killed while the program runs.
     pub kill_supervisor: bool,
+    /// What happens on the wasm backend, where that differs.
+    pub wasm: Option<OnWasm>,
+}
+
+/// What a program comes to on the wasm backend, where it has nothing to attack or other means.
+#[derive(Clone, Debug)]
+pub enum OnWasm {
+    /// It ends with an exception whose text begins so, as a rule because what it needs is missing.
+    Raises(String),
+    /// It ends otherwise than natively.
+    Ends(Vec<Expected>),
+    /// It cannot be tried, for this reason.
+    Not(String),
 }
 
 /// When the second program of a file runs.
@@ -104,6 +119,8 @@ pub enum Text {
     Exact(Vec<u8>),
     /// Matches from end to end.
     Matches(Regex),
+    /// The last line begins so.
+    LastLine(String),
 }
 
 impl Text {
@@ -113,6 +130,10 @@ impl Text {
             Self::Any => true,
             Self::Exact(expected) => expected == bytes,
             Self::Matches(regex) => regex.is_match(&String::from_utf8_lossy(bytes)),
+            Self::LastLine(begin) => String::from_utf8_lossy(bytes)
+                .lines()
+                .last()
+                .is_some_and(|line| line.starts_with(begin.as_str())),
         }
     }
 }
@@ -123,6 +144,7 @@ impl fmt::Debug for Text {
             Self::Any => f.write_str("anything"),
             Self::Exact(bytes) => write!(f, "{:?}", String::from_utf8_lossy(bytes)),
             Self::Matches(regex) => write!(f, "/{regex}/"),
+            Self::LastLine(begin) => write!(f, "a last line that begins with {begin:?}"),
         }
     }
 }
@@ -200,6 +222,7 @@ impl Case {
             control_escapes: false,
             known: None,
             kill_supervisor: false,
+            wasm: None,
         };
         let mut expansions: Vec<(String, Vec<u8>)> = Vec::new();
         let mut why = "";
@@ -285,6 +308,7 @@ impl Case {
                 "control" if value == "escapes" => case.control_escapes = true,
                 "known" => case.known = Some(value.to_owned()),
                 "kill" if value == "supervisor" => case.kill_supervisor = true,
+                "wasm" => case.wasm = Some(on_wasm(value).ok_or_else(|| bad("unknown end"))?),
                 "why" => why = value,
                 _ => return Err(bad("unknown header")),
             }
@@ -318,6 +342,28 @@ impl Case {
         }
         case.source = expand(text);
         Ok(case)
+    }
+
+    /// The case as it must come out on the wasm backend.
+    pub fn on_wasm(mut self) -> Self {
+        let Some(wasm) = self.wasm.take() else {
+            return self;
+        };
+        self.first = Vec::new();
+        self.stdout = Text::Any;
+        self.stderr = Text::Any;
+        self.report = self.report.map(|_| Text::Any);
+        self.usage = Vec::new();
+        self.collected = Vec::new();
+        match wasm {
+            OnWasm::Raises(text) => {
+                self.expect = vec![Expected::Outcome(Outcome::Exited { code: 1 })];
+                self.stderr = Text::LastLine(text);
+            }
+            OnWasm::Ends(expect) => self.expect = expect,
+            OnWasm::Not(_) => {}
+        }
+        self
     }
 }
 
@@ -383,6 +429,16 @@ fn outcome(word: &str) -> Option<Expected> {
         _ => return None,
     };
     Some(Expected::Outcome(outcome))
+}
+
+fn on_wasm(value: &str) -> Option<OnWasm> {
+    if let Some(text) = value.strip_prefix("raises ") {
+        return Some(OnWasm::Raises(text.to_owned()));
+    }
+    if let Some(reason) = value.strip_prefix("not: ") {
+        return Some(OnWasm::Not(reason.to_owned()));
+    }
+    outcomes(value).map(OnWasm::Ends)
 }
 
 fn usage_bound(word: &str) -> Option<UsageBound> {
@@ -538,6 +594,27 @@ mod tests {
         assert_eq!(case.args, [b"{host}".to_vec(), b"a\xff".to_vec()]);
         assert!(case.source.ends_with(b"x = '(((('\n"));
         assert!(case.control_escapes);
+    }
+
+    #[test]
+    fn a_header_says_what_differs_on_wasm() {
+        let on_wasm = |line: &str| {
+            let case = Case::parse(
+                "escape/x",
+                &format!("# wasm: {line}\n# stdout: x\n{MINIMAL}"),
+            );
+            case.expect("a case").on_wasm()
+        };
+        let raises = on_wasm("raises OSError: no");
+        let exited = |code| vec![Expected::Outcome(Outcome::Exited { code })];
+        assert_eq!(raises.expect, exited(1));
+        assert!(raises.stderr.allows(b"Traceback\nOSError: no, thanks\n"));
+        assert!(!raises.stderr.allows(b"OSError: no\nKeyError: x\n"));
+        assert!(raises.stdout.allows(b""));
+        assert_eq!(on_wasm("Exited(3)").expect, exited(3));
+        assert!(Case::parse("escape/x", &format!("# wasm: Exitd(3)\n{MINIMAL}")).is_err());
+        let alike = Case::parse("escape/x", MINIMAL).unwrap().on_wasm();
+        assert_eq!(alike.expect, exited(0));
     }
 
     #[test]

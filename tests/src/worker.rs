@@ -13,15 +13,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use executor::{
-    Captured, InputFile, MIB, Outcome, PathRequest, Program, RunReport, RunRequest, Sandbox,
-    SandboxConfig, SandboxError,
+    Captured, InputFile, Isolation, MIB, Outcome, PathRequest, Program, RunReport, RunRequest,
+    Runner, Sandbox, SandboxConfig, SandboxError,
 };
 use serde_json::{Value, json};
+use wasm::{Cache, Mode, WasmConfig, WasmSandbox};
 
 use crate::case::{Case, Expected, Text, UsageBound, When, find, replace};
 use crate::host;
+use crate::unprivileged;
 use crate::watch::{self, Peak, Sampler};
 
+/// Two, even on one processor: some cases are about what two runs do to each other.
+const SLOTS: usize = 2;
 /// How often the second program of a file looks for what the first one planted.
 const LOOKS: usize = 3;
 /// What [`Sandbox::run`] may take on top of twice the wall limit.
@@ -41,26 +45,68 @@ const INTERPRETER_BYTES: u64 = 64 * MIB;
 pub fn serve(python: PathBuf) -> io::Result<()> {
     // Whatever loses its parent becomes ours, and is seen.
     nix::sys::prctl::set_child_subreaper(true)?;
-    let mut output = io::stdout().lock();
-    // Two, even on one processor: some cases are about what two runs do to each other.
     let config = SandboxConfig {
         python: Some(python),
-        slots: Some(2),
+        slots: Some(SLOTS),
         path: match std::env::var("CODEJURY_TEST_PATH").as_deref() {
             Ok("cold") => PathRequest::Cold,
             _ => PathRequest::Warm,
         },
         ..SandboxConfig::default()
     };
-    let sandbox = match Sandbox::new(config) {
-        Ok(sandbox) => sandbox,
-        Err(error) => return writeln!(output, "{}", json!({"failures": [explain(&error)]})),
+    answer(Sandbox::new(config).map_err(|error| explain(&error)))
+}
+
+/// Fuel that counts as one second on the wasm backend: little, so that an endless loop is cheap.
+const FUEL_PER_SECOND: u64 = 1_000_000_000;
+/// The first argument of a wasm worker process.
+pub const WASM_WORKER: &str = "--wasm-worker";
+
+/// The same on the wasm backend, to be started without any privilege.
+///
+/// # Errors
+///
+/// The driver is gone.
+pub fn serve_on_wasm() -> io::Result<()> {
+    nix::sys::prctl::set_child_subreaper(true)?;
+    let privileges = unprivileged::privileges();
+    let sandbox = || {
+        if !privileges.is_empty() {
+            return Err(format!("too much is permitted: {privileges:?}"));
+        }
+        let cache = Cache::of_user().map_err(|error| error.to_string())?;
+        let bundle = cache
+            .installed(Mode::Deterministic)
+            .map_err(|error| error.to_string())?;
+        let program = std::env::current_exe().map_err(|error| error.to_string())?;
+        let config = WasmConfig {
+            bundle,
+            mode: Mode::Deterministic,
+            fuel_per_second: FUEL_PER_SECOND,
+            slots: Some(SLOTS),
+            worker: (program.into(), vec![WASM_WORKER.into()]),
+        };
+        let sandbox = WasmSandbox::new(config).map_err(|error| explain(&error))?;
+        // Filters can be added to filters.
+        if cfg!(target_arch = "x86_64") && !sandbox.is_confined() {
+            return Err("its workers are not behind their filter".to_owned());
+        }
+        Ok(sandbox)
+    };
+    answer(sandbox())
+}
+
+fn answer(runner: Result<impl Runner, String>) -> io::Result<()> {
+    let mut output = io::stdout().lock();
+    let runner = match runner {
+        Ok(runner) => runner,
+        Err(error) => return writeln!(output, "{}", json!({"failures": [error]})),
     };
     writeln!(output, "{}", json!({"failures": []}))?;
     output.flush()?;
     for line in io::stdin().lock().lines() {
         let failures = match Job::read(&line?) {
-            Ok(job) => job.judge(&sandbox),
+            Ok(job) => job.judge(&runner),
             Err(error) => vec![error],
         };
         writeln!(output, "{}", json!({"failures": failures}))?;
@@ -91,8 +137,9 @@ impl Job {
                 .ok_or_else(|| format!("a job without {key}"))
         };
         let secrets = job["secrets"].as_array().into_iter().flatten();
+        let case = Case::parse(text("name")?, text("text")?)?;
         Ok(Self {
-            case: Case::parse(text("name")?, text("text")?)?,
+            case,
             facts: text("facts")?.to_owned(),
             secrets: secrets
                 .filter_map(|secret| secret.as_str().map(str::to_owned))
@@ -101,7 +148,10 @@ impl Job {
     }
 
     /// Runs the case and says all that was not as it must be.
-    fn judge(&self, sandbox: &Sandbox) -> Vec<String> {
+    fn judge(mut self, sandbox: &dyn Runner) -> Vec<String> {
+        if sandbox.isolation() == Isolation::Wasm {
+            self.case = self.case.on_wasm();
+        }
         let mut failures = Vec::new();
         let mounts = watch::mounts();
         let sampler = Sampler::start();
@@ -109,24 +159,24 @@ impl Job {
             None => {
                 let end = self.run(sandbox, &self.case.source, "");
                 failures.extend(self.check(&end, &self.case.expect, true));
-                failures.extend(leftovers());
+                failures.extend(leftovers(sandbox));
                 1
             }
             Some((When::Then, look)) => {
                 let planted = self.run(sandbox, &self.case.source, "");
                 failures.extend(self.check(&planted, &self.case.first, false));
-                failures.extend(leftovers());
+                failures.extend(leftovers(sandbox));
                 let before = planted.stdout();
                 for _ in 0..LOOKS {
                     let end = self.run(sandbox, look, &before);
                     failures.extend(self.check(&end, &self.case.expect, true));
-                    failures.extend(leftovers());
+                    failures.extend(leftovers(sandbox));
                 }
                 1
             }
             Some((When::Beside, beside)) => {
                 failures.extend(self.judge_beside(sandbox, beside));
-                failures.extend(leftovers());
+                failures.extend(leftovers(sandbox));
                 2
             }
         };
@@ -148,7 +198,7 @@ impl Job {
     }
 
     /// Runs the second program again and again while the first one runs.
-    fn judge_beside(&self, sandbox: &Sandbox, beside: &[u8]) -> Vec<String> {
+    fn judge_beside(&self, sandbox: &dyn Runner, beside: &[u8]) -> Vec<String> {
         let over = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let first = scope.spawn(|| {
@@ -172,7 +222,7 @@ impl Job {
         })
     }
 
-    fn run(&self, sandbox: &Sandbox, source: &[u8], before: &str) -> End {
+    fn run(&self, sandbox: &dyn Runner, source: &[u8], before: &str) -> End {
         let case = &self.case;
         let args = case.args.iter().map(|arg| {
             let arg = replace(arg, b"{host}", self.facts.as_bytes());
@@ -203,6 +253,7 @@ impl Job {
         let report = sandbox.run(&request);
         End {
             report,
+            isolation: sandbox.isolation(),
             took: begun.elapsed(),
         }
     }
@@ -224,7 +275,12 @@ impl Job {
                 return failures;
             }
         };
-        if !expect.contains(&Expected::Outcome(report.outcome)) {
+        if report.isolation != end.isolation {
+            failures.push(format!("isolated by {:?}", report.isolation));
+        }
+        // Nothing is said about a first program that lacks what it needs.
+        let any = expect.is_empty();
+        if !any && !expect.contains(&Expected::Outcome(report.outcome)) {
             failures.push(format!(
                 "outcome {:?}, expected {expect:?}{}",
                 report.outcome,
@@ -347,7 +403,7 @@ impl Job {
     }
 
     /// After each hostile program an ordinary one gets the right answer, in the same kind of cell.
-    fn benign(&self, sandbox: &Sandbox) -> Vec<String> {
+    fn benign(&self, sandbox: &dyn Runner) -> Vec<String> {
         let mut request = RunRequest::python(&b"print(sum(map(int, input().split())))"[..]);
         request.stdin = Arc::from(&b"20 3 19\n"[..]);
         if !self.case.expect.contains(&Expected::InvalidRequest) {
@@ -377,6 +433,8 @@ impl Job {
 
 struct End {
     report: Result<RunReport, SandboxError>,
+    /// What the runner gives.
+    isolation: Isolation,
     took: Duration,
 }
 
@@ -391,8 +449,14 @@ impl End {
 }
 
 /// Everything a run started is gone when its answer is there: at once, not soon.
-fn leftovers() -> Vec<String> {
-    let left = watch::run_processes(nix::unistd::getpid().as_raw());
+fn leftovers(sandbox: &dyn Runner) -> Vec<String> {
+    let ourselves = nix::unistd::getpid().as_raw();
+    let mut left = watch::run_processes(ourselves);
+    if sandbox.isolation() == Isolation::Wasm {
+        // Nothing but its workers, one for each slot.
+        let others = watch::descendants(ourselves);
+        left.extend(others.into_iter().skip(SLOTS));
+    }
     left.iter()
         .map(|process| format!("still alive after its run: {process:?}"))
         .collect()

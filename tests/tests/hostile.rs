@@ -4,11 +4,14 @@
 //!  driver (this process: traps, named tests)
 //!    |-- worker as root ---- its sandbox, its cells      root::escape/ptrace
 //!    |-- worker as a user -- its sandbox, its cells      user::escape/ptrace
+//!    |-- worker as a user to whom namespaces, mounts and cgroups are forbidden, on the wasm
+//!    |   backend --------- its sandbox, its processes    wasm::escape/ptrace
 //!    `-- bare interpreter as that user, no sandbox       control::escape/ptrace
 //! ```
 //!
 //! Started by root, each case runs twice, as root and as an ordinary user; started by an ordinary
-//! user, only so. The control shows that the case can fail: without a sandbox it must print ESCAPED.
+//! user, only so. On the wasm backend it always runs as an ordinary user; what some programs come to
+//! there their headers say, and `wasm/` has more that look for the host in its own ways. The control shows that the case can fail: without a sandbox it must print ESCAPED.
 //!
 //! A case whose attack this host cannot even try is skipped, and the skip is a failure unless
 //! `expected-skips` names it with the fact that excuses it. Filters and `--list` work as with any
@@ -30,13 +33,13 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 use tempfile::TempDir;
-use workspace_tests::case::{Case, When, load_folder, replace};
+use wasm::Cache;
+use workspace_tests::case::{Case, OnWasm, When, load_folder, replace};
 use workspace_tests::host::{Features, SECRET_VARIABLE, Traps};
+use workspace_tests::unprivileged::{self, ORDINARY_UID, Refusal};
 use workspace_tests::watch;
 use workspace_tests::worker::{self, Job};
 
-/// An ordinary user for the second round: an id that no account of a usual host has.
-const ORDINARY_UID: u32 = 64_801;
 /// The promises about one run, by row of the security page. B9 is expressly not promised.
 const PROMISES: [&str; 41] = [
     "A1",
@@ -88,12 +91,23 @@ const CLEARED_WITHIN: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
     let mut own_args = std::env::args_os().skip(1);
-    if own_args.next().is_some_and(|arg| arg == "--worker") {
-        let python = own_args.next().map(PathBuf::from).unwrap_or_default();
-        return match worker::serve(python) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(_) => ExitCode::FAILURE,
-        };
+    let served = match own_args
+        .next()
+        .and_then(|arg| arg.into_string().ok())
+        .as_deref()
+    {
+        Some("--worker") => {
+            let python = own_args.next().map(PathBuf::from).unwrap_or_default();
+            Some(worker::serve(python))
+        }
+        Some("--worker-on-wasm") => Some(worker::serve_on_wasm()),
+        Some(worker::WASM_WORKER) => wasm::worker::main(own_args),
+        _ => None,
+    };
+    match served {
+        Some(Ok(())) => return ExitCode::SUCCESS,
+        Some(Err(_)) => return ExitCode::FAILURE,
+        None => {}
     }
     let mut args = Arguments::from_args();
     // One thread for each worker: two cases of one worker would only wait for each other.
@@ -111,10 +125,14 @@ fn trials() -> Result<Vec<Trial>, String> {
     // Whatever a killed worker leaves becomes ours, and is seen.
     nix::sys::prctl::set_child_subreaper(true).map_err(|error| error.to_string())?;
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut cases = Vec::new();
-    for folder in ["escape", "limits"] {
-        cases.extend(load_folder(&here.join(folder))?.into_iter().map(Arc::new));
-    }
+    let load = |folders: &[&str]| -> Result<Vec<Arc<Case>>, String> {
+        let mut cases = Vec::new();
+        for folder in folders {
+            cases.extend(load_folder(&here.join(folder))?.into_iter().map(Arc::new));
+        }
+        Ok(cases)
+    };
+    let cases = load(&["escape", "limits"])?;
     let skips = Skips::read(&here.join("expected-skips"))?;
     let python = python()?;
     let features = Features::probe(&python)?;
@@ -150,10 +168,56 @@ fn trials() -> Result<Vec<Trial>, String> {
             }
         }
         if case.control_escapes && lacks.is_none() {
-            let (case, bare) = (Arc::clone(case), Arc::clone(&bare));
-            let name = format!("control::{}", case.name);
-            trials.push(Trial::test(name, move || bare.must_escape(&case)));
+            trials.push(control(case, &bare));
         }
+    }
+    let own = load(&["wasm"])?;
+    trials.extend(own.iter().map(|case| control(case, &bare)));
+    let all: Vec<_> = cases.into_iter().chain(own).collect();
+    trials.extend(trials_on_wasm(here, &all, &bare.python, &traps)?);
+    Ok(trials)
+}
+
+fn control(case: &Arc<Case>, bare: &Arc<Bare>) -> Trial {
+    let (case, bare) = (Arc::clone(case), Arc::clone(bare));
+    let name = format!("control::{}", case.name);
+    Trial::test(name, move || bare.must_escape(&case))
+}
+
+/// Every program that can be tried there on the wasm backend, without any privilege.
+fn trials_on_wasm(
+    here: &Path,
+    cases: &[Arc<Case>],
+    python: &Path,
+    traps: &Arc<Traps>,
+) -> Result<Vec<Trial>, String> {
+    if std::env::var("CODEJURY_TEST_PATH").is_ok() {
+        return Ok(Vec::new()); // paths are the native backend's
+    }
+    let installed = match Cache::of_user().and_then(|cache| cache.manifest().map(|_| cache)) {
+        Ok(installed) => installed,
+        Err(error) => {
+            // CI has one.
+            let excused = std::env::var_os("CI").is_none();
+            let message = format!("{error}; {}", error.hint());
+            let trial = Trial::test("wasm::installed", move || Err(message.into()));
+            return Ok(vec![trial.with_ignored_flag(excused)]);
+        }
+    };
+    let identity = Arc::new(Identity::on_wasm(python, &installed)?);
+    let mut trials = Vec::new();
+    for case in cases {
+        if case.kill_supervisor || matches!(case.wasm, Some(OnWasm::Not(_))) {
+            continue;
+        }
+        let path = here.join(&case.name).with_extension("py");
+        let text = fs::read_to_string(&path).map_err(|error| error.to_string())?;
+        let (case, traps) = (Arc::clone(case), Arc::clone(traps));
+        let identity = Arc::clone(&identity);
+        let name = format!("wasm::{}", case.name);
+        trials.push(Trial::test(name, move || {
+            verdict(&identity.judge(&case, &text, &traps))
+        }));
     }
     Ok(trials)
 }
@@ -211,6 +275,8 @@ fn identities(python: &Path) -> Result<Identities, String> {
 /// A user of the host with a worker.
 struct Identity {
     uid: Option<u32>,
+    /// Its copy of the interpreter, if it uses the wasm backend.
+    wasm: Option<PathBuf>,
     python: PathBuf,
     /// Holds a copy of this executable where the user can reach it.
     home: TempDir,
@@ -229,9 +295,23 @@ impl Identity {
         std::os::unix::fs::chown(&temporary, uid, uid).map_err(|error| error.to_string())?;
         Ok(Self {
             uid,
+            wasm: None,
             python: python.to_owned(),
             home,
             worker: Mutex::new(None),
+        })
+    }
+
+    /// An ordinary user of the wasm backend.
+    fn on_wasm(python: &Path, installed: &Cache) -> Result<Self, String> {
+        let uid = nix::unistd::geteuid().is_root().then_some(ORDINARY_UID);
+        let identity = Self::new(python, uid)?;
+        let copy = identity.home.path().join("interpreter");
+        unprivileged::copy_interpreter(installed.folder(), &copy)
+            .map_err(|error| format!("copying the wasm interpreter: {error}"))?;
+        Ok(Self {
+            wasm: Some(copy),
+            ..identity
         })
     }
 
@@ -359,9 +439,19 @@ impl Worker {
     fn start(identity: &Identity, traps: &Traps) -> Result<Self, Vec<String>> {
         let home = identity.home.path();
         let mut command = Command::new(home.join("hostile"));
+        let failed = |what: &str| vec![format!("the worker does not start: {what}")];
+        match &identity.wasm {
+            None => command.arg("--worker").arg(&identity.python),
+            Some(interpreter) => command
+                .arg("--worker-on-wasm")
+                .env("CODEJURY_WASM_DIR", interpreter),
+        };
+        if identity.wasm.is_some() {
+            Refusal::NotPermitted
+                .apply(&mut command)
+                .map_err(|error| failed(&error.to_string()))?;
+        }
         command
-            .arg("--worker")
-            .arg(&identity.python)
             .current_dir(home)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
@@ -372,7 +462,6 @@ impl Worker {
         if let Some(uid) = identity.uid {
             command.uid(uid).gid(uid); // and no supplementary groups: the standard library sees to that
         }
-        let failed = |what: &str| vec![format!("the worker does not start: {what}")];
         let mut process = command
             .spawn()
             .map_err(|error| failed(&error.to_string()))?;
