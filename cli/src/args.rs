@@ -307,7 +307,7 @@ pub(crate) struct LimitArgs {
 }
 
 /// Where and how programs run.
-#[derive(Debug, Default, Args)]
+#[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Sandbox")]
 pub(crate) struct SandboxArgs {
     /// The interpreter: a path or a name on PATH; shims, venvs and conda prefixes included
@@ -327,7 +327,8 @@ pub(crate) struct SandboxArgs {
     #[arg(long, value_name = "HOW", default_value = "deterministic")]
     pub(crate) wasm_mode: WasmModeChoice,
 
-    /// Fuel that counts as one second of CPU time on the wasm backend [default: 30000000000]
+    /// Fuel that counts as one second of CPU time on the wasm backend
+    /// [default: 30000000000; for `eval` and `watch`, what the configuration says]
     #[arg(long, value_name = "N", value_parser = count::<u64>(1_000_000, 1 << 60))]
     pub(crate) wasm_fuel_per_second: Option<u64>,
 

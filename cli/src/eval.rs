@@ -13,6 +13,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use judge::ErrorType;
 use serde_json::json;
 
+use crate::args::SandboxArgs;
 use crate::eval_args::{
     CampaignArgs, ConfigArgs, ConfigSource, EvalArgs, GeneratorChoice, GuardArgs, StageChoice,
     WatchArgs,
@@ -149,12 +150,21 @@ fn campaign(
     stages: &[StageChoice],
     start: Start,
 ) -> anyhow::Result<(Campaign, String)> {
-    let settings = args.source.load()?;
+    let mut settings = args.source.load()?;
     let sandbox = executor::SandboxConfig {
         slots: args.workers.map(usize::from),
         ..args.sandbox.config()?
     };
-    let sandbox = backend::runner(&args.sandbox, sandbox)?;
+    let fuel_per_second = &mut settings.judging.wasm_fuel_per_second;
+    *fuel_per_second = args
+        .sandbox
+        .wasm_fuel_per_second
+        .unwrap_or(*fuel_per_second);
+    let with_fuel = SandboxArgs {
+        wasm_fuel_per_second: Some(*fuel_per_second),
+        ..args.sandbox.clone()
+    };
+    let sandbox = backend::runner(&with_fuel, sandbox)?;
     let description = config::describe(sandbox.as_ref());
     let program = std::env::current_exe().context("cannot tell where codejury is")?;
     let workers = std::thread::available_parallelism().map_or(1, usize::from);

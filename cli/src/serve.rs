@@ -35,13 +35,16 @@ pub(crate) fn run(args: &ServeArgs) -> anyhow::Result<ExitCode> {
     let more_paths = config.language_paths();
     let python = backend::runner(&args.sandbox, sandbox.clone())?;
     say(format!("codejury: {}\n", describe(python.as_ref())));
-    let others = Sandbox::new(SandboxConfig {
-        more_paths,
-        ..sandbox
-    })?;
     let runners = Runners {
+        // Languages other than Python need what wasm does without.
+        others: match python.backend() {
+            "wasm" => None,
+            _ => Some(Arc::new(Sandbox::new(SandboxConfig {
+                more_paths,
+                ..sandbox
+            })?)),
+        },
         python,
-        others: Arc::new(others),
         slots,
     };
     raise_descriptor_limit();

@@ -8,13 +8,15 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::os::unix::fs::{PermissionsExt as _, chown};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use judge::{SubmissionSource, Verdict};
 use serde_json::{Value, json};
+use support::interpreter::real;
 use support::{Ended, Folder, end_of};
-use wasm::{Cache, SetupError};
 use workspace_tests::unprivileged::{ORDINARY_UID, Refusal, copy_interpreter};
 use workspace_tests::verdicts::{b64, cases};
 
@@ -25,14 +27,7 @@ const REFUSALS: [Refusal; 2] = [Refusal::NotPermitted, Refusal::NotImplemented];
 /// A folder of the ordinary user's with the command and the interpreter; `None`, loudly, where none
 /// is installed. CI has one.
 fn folder() -> Option<Folder> {
-    let installed = match Cache::of_user().and_then(|cache| cache.manifest().map(|_| cache)) {
-        Ok(cache) => cache,
-        Err(error @ SetupError::NotInstalled(_)) if std::env::var_os("CI").is_none() => {
-            eprintln!("skipped: {error}; {}", error.hint());
-            return None;
-        }
-        Err(error) => panic!("{error}"),
-    };
+    let installed = real()?;
     let folder = Folder::new();
     fs::copy(env!("CARGO_BIN_EXE_codejury"), folder.join("codejury")).expect("a copy");
     copy_interpreter(installed.folder(), &folder.join("interpreter")).expect("a copy");
@@ -47,6 +42,10 @@ fn folder() -> Option<Folder> {
 
 /// Runs a command line like that.
 fn run(folder: &Folder, refusal: Refusal, line: &str) -> Ended {
+    end_of(start(folder, refusal, line))
+}
+
+fn start(folder: &Folder, refusal: Refusal, line: &str) -> Child {
     let mut command = Command::new(folder.join("codejury"));
     command
         .args(line.split_whitespace())
@@ -58,7 +57,7 @@ fn run(folder: &Folder, refusal: Refusal, line: &str) -> Ended {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     refusal.apply(&mut command).expect("a filter");
-    end_of(command.spawn().expect("the command starts"))
+    command.spawn().expect("the command starts")
 }
 
 #[test]
@@ -191,4 +190,43 @@ fn programs_get_their_verdicts() {
     }
     // Nor does it matter how the host says no.
     assert_eq!(said[0], said[1]);
+}
+
+#[test]
+fn a_server_serves_python() {
+    let Some(folder) = folder() else { return };
+    let line = "serve --backend wasm --listen 127.0.0.1:0 --ready-file ready";
+    let mut server = start(&folder, Refusal::NotPermitted, line);
+    support::wait_until("the server is ready", || {
+        let ended = server.try_wait().expect("it is ours");
+        assert!(ended.is_none(), "it ended: {ended:?}");
+        folder.join("ready").exists()
+    });
+    let ready: Value = serde_json::from_str(&folder.read("ready")).expect("JSON");
+    let url = ready["url"].as_str().expect("a text");
+    let address = url.strip_prefix("http://").expect("a URL");
+    let post = |language: &str, code: &str| -> Value {
+        let body = json!({ "language": language, "code": code, "stdin": "hi" }).to_string();
+        let mut stream = TcpStream::connect(address).expect("it listens");
+        let length = body.len();
+        write!(
+            stream,
+            "POST /run_code HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
+             Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+        )
+        .expect("it reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("it answers");
+        let (_, body) = answer.split_once("\r\n\r\n").expect("a body");
+        serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {answer}"))
+    };
+    let python = post("python", "print(input() + '!')");
+    assert_eq!(python["status"], "Success", "{python}");
+    assert_eq!(python["run_result"]["stdout"], "hi!\n", "{python}");
+    let bash = post("bash", "echo hi");
+    assert_eq!(bash["status"], "Failed", "{bash}");
+    let said = bash["run_result"]["stderr"].as_str().expect("a text");
+    assert!(said.contains("need the native backend"), "{bash}");
+    server.kill().expect("it is ours");
+    server.wait().expect("it is ours");
 }

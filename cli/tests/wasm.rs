@@ -1,6 +1,6 @@
 //! `codejury wasm`: what gets installed, what is refused, and that nothing half-written stays.
 //!
-//! But for the last test, the interpreter here is a module of a few lines with the exports of the real one.
+//! The interpreter here is a module of a few lines with the exports of the real one.
 
 mod support;
 
@@ -10,59 +10,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 
-use support::{Ended, Folder, end_of};
+use support::interpreter::{
+    REACTOR, assert_fails, build, installed, parts_of, release, set_mode, wasm,
+};
+use support::{Folder, end_of};
 use wasm::setup::Parts;
-use wasm::{Cache, Mode, SetupError};
-
-/// Starts by writing 7 into its memory and a global, and returns their sum from a run.
-const REACTOR: &str = r#"
-  (memory (export "memory") 1)
-  (global $g (mut i32) (i32.const 0))
-  (func (export "_initialize") (i32.store (i32.const 16) (i32.const 7)))
-  (func (export "wizer-initialize") (global.set $g (i32.load (i32.const 16))))
-  (func (export "run_quick") (result i32) (i32.add (global.get $g) (i32.load (i32.const 16))))
-"#;
-
-/// What the build script would have left, with this module.
-fn build(folder: &Folder, module: &[u8]) -> PathBuf {
-    let made = folder.join("made");
-    fs::create_dir_all(&made).expect("a folder");
-    let record = r#"{"python_version": "3.11.2", "build_python_version": "3.11.2", "build_sha256": "0", "inputs": {}}"#;
-    for (name, bytes) in [
-        ("reactor.wasm", module),
-        ("stdlib.zip", b"PK"),
-        ("LICENCES.txt", b"none"),
-        ("build.json", record.as_bytes()),
-    ] {
-        fs::write(made.join(name), bytes).expect("a file");
-    }
-    made
-}
-
-fn parts_of(folder: &Folder, body: &str) -> Parts {
-    let module = wat::parse_str(format!("(module {body})")).expect("a well-formed module");
-    Parts::from_build(&build(folder, &module)).expect("it starts")
-}
-
-/// A folder with a release file `python` and nothing installed in `home`.
-fn release() -> Folder {
-    let folder = Folder::new();
-    let parts = parts_of(&folder, REACTOR);
-    parts.write(&folder.join("python")).expect("a release file");
-    folder
-}
-
-fn installed() -> Folder {
-    let folder = release();
-    assert_eq!(wasm(&folder, "setup --python python").code, 0);
-    folder
-}
-
-fn wasm(folder: &Folder, line: &str) -> Ended {
-    let mut command = folder.command(["wasm"].into_iter().chain(line.split_whitespace()));
-    command.env("CODEJURY_WASM_DIR", folder.join("home"));
-    end_of(command.spawn().expect("the command starts"))
-}
+use wasm::{Cache, Mode};
 
 fn names(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).into_iter().flatten();
@@ -93,29 +46,6 @@ fn mode(path: &Path) -> u32 {
         .permissions()
         .mode()
         & 0o7777
-}
-
-fn set_mode(path: &Path, mode: u32) {
-    fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("the mode can be set");
-}
-
-/// One error, with its code and these words in it.
-#[track_caller]
-fn assert_fails(ended: &Ended, code: i32, words: &[&str]) {
-    assert_eq!(ended.code, code, "{}{}", ended.stdout, ended.stderr);
-    for word in words {
-        assert!(
-            ended.stderr.contains(word),
-            "no `{word}` in: {}",
-            ended.stderr
-        );
-    }
-    assert_eq!(
-        ended.stderr.matches("error:").count(),
-        1,
-        "{}",
-        ended.stderr
-    );
 }
 
 #[test]
@@ -546,42 +476,6 @@ fn zstd_of_tar(files: &[(&str, &[u8])]) -> Vec<u8> {
 }
 
 #[test]
-fn the_backend_runs_on_what_is_installed() {
-    let folder = installed();
-    folder.file("x.py", "print(1)");
-    for flags in [
-        "--backend wasm",
-        "--backend wasm --wasm-mode plain",
-        "--isolation wasm",
-    ] {
-        let mut command = folder.command(format!("run {flags} --json x.py").split_whitespace());
-        command.env("CODEJURY_WASM_DIR", folder.join("home"));
-        let ended = end_of(command.spawn().expect("it starts"));
-        // The module's own sum, as its exit status.
-        assert_eq!(ended.code, 1, "{flags}: {}", ended.stderr);
-        for part in [
-            "\"code\":14",
-            "\"backend\":\"wasm\"",
-            "\"isolation\":\"wasm\"",
-            "\"module_sha256\":\"",
-        ] {
-            assert!(
-                ended.stdout.contains(part),
-                "{flags}: no {part} in {}",
-                ended.stdout
-            );
-        }
-        let has_fuel = !ended.stdout.contains("\"fuel\":null");
-        assert_eq!(
-            has_fuel,
-            !flags.contains("plain"),
-            "{flags}: {}",
-            ended.stdout
-        );
-    }
-}
-
-#[test]
 fn setup_removes_what_nobody_can_use_any_more() {
     let folder = installed();
     let home = folder.join("home");
@@ -614,160 +508,4 @@ fn setup_removes_what_nobody_can_use_any_more() {
     assert_eq!(wasm(&folder, "setup").code, 0);
     assert!(!older[1].exists() && unlike.exists());
     assert_eq!(compiled(&folder).len(), 3);
-}
-
-#[test]
-fn the_fuel_of_a_second_is_chosen_and_recorded() {
-    let folder = installed();
-    folder.file("x.py", "print(1)");
-    let run = |flags: &str| {
-        let line = format!("run {flags} --json x.py");
-        let mut command = folder.command(line.split_whitespace());
-        command.env("CODEJURY_WASM_DIR", folder.join("home"));
-        end_of(command.spawn().expect("it starts"))
-    };
-    for (flags, said) in [
-        ("--backend wasm", "\"fuel_per_second\":30000000000"),
-        (
-            "--backend wasm --wasm-fuel-per-second 2000000",
-            "\"fuel_per_second\":2000000",
-        ),
-    ] {
-        let ended = run(flags);
-        assert!(ended.stdout.contains(said), "{flags}: {}", ended.stdout);
-    }
-    for flags in [
-        "--wasm-fuel-per-second 2000000",
-        "--backend wasm --wasm-mode plain --wasm-fuel-per-second 2000000",
-    ] {
-        assert_fails(&run(flags), 2, &["contradict each other"]);
-    }
-    assert_fails_to_parse(&run("--backend wasm --wasm-fuel-per-second 0"));
-}
-
-#[track_caller]
-fn assert_fails_to_parse(ended: &Ended) {
-    assert_eq!(ended.code, 2, "{}", ended.stderr);
-    assert!(
-        ended.stderr.contains("--wasm-fuel-per-second"),
-        "{}",
-        ended.stderr
-    );
-}
-
-/// The best that a host without namespaces gives is wasm if its interpreter is there, and the
-/// restricted level if not; a `--python` of one's own asks for the native backend.
-#[test]
-fn the_best_available_without_namespaces_is_wasm() {
-    let folder = release();
-    folder.file("x.py", "print(1)");
-    for (path, mode) in [
-        (folder.path().to_owned(), 0o777),
-        (folder.join("python"), 0o644),
-    ] {
-        set_mode(&path, mode);
-    }
-    fs::copy(env!("CARGO_BIN_EXE_codejury"), folder.join("codejury")).expect("a copy");
-    let python = std::env::var("CODEJURY_TEST_PYTHON").unwrap_or("/usr/bin/python3".into());
-    // As an ordinary user, in a namespace that allows no further one.
-    let script = format!(
-        "echo 0 > /proc/sys/user/max_user_namespaces
-        export PATH={}:$PATH
-        best() {{ ./codejury run --isolation best-available \"$@\" --json x.py; }}
-        CODEJURY_WASM_DIR=$PWD/home; export CODEJURY_WASM_DIR
-        best
-        ./codejury wasm setup --python python
-        best
-        best --python {python}
-        best --backend native --python {python}",
-        Path::new(&python).parent().expect("a folder").display()
-    );
-    let mut command = if nix::unistd::geteuid().is_root() {
-        let mut command = Command::new("setpriv");
-        command.args("--reuid 64801 --regid 64801 --clear-groups unshare".split(' '));
-        command
-    } else {
-        Command::new("unshare")
-    };
-    command
-        .args(["--user", "--map-root-user", "sh", "-c", &script])
-        .current_dir(folder.path())
-        .env_remove("CODEJURY_WASM_DIR")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let ended = end_of(
-        command
-            .spawn()
-            .expect("setpriv and unshare are there (util-linux)"),
-    );
-    let isolations: Vec<_> = ended
-        .stdout
-        .lines()
-        .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("a report"))
-        .map(|report| report["isolation"].as_str().unwrap_or_default().to_owned())
-        .collect();
-    assert_eq!(
-        isolations,
-        ["restricted", "wasm", "restricted", "restricted"],
-        "{}",
-        ended.stderr
-    );
-}
-
-/// On the real interpreter: what stands behind the job on standard input are the tests, and the proofs
-/// that they were passed.
-#[test]
-fn a_submission_cannot_read_its_tests() {
-    match Cache::of_user().and_then(|cache| cache.manifest()) {
-        Ok(_) => {}
-        Err(error @ SetupError::NotInstalled(_)) if std::env::var_os("CI").is_none() => {
-            eprintln!("skipped: {error}; {}", error.hint());
-            return;
-        }
-        Err(error) => panic!("{error}"),
-    }
-    let submission = r#"
-import os, sys
-
-ways = [
-    input,
-    sys.stdin.read,
-    lambda: os.read(0, 1 << 20),
-    lambda: open("/dev/stdin").read(),
-    lambda: (os.lseek(0, 0, 0), os.read(0, 1 << 20))[1],
-]
-seen = []
-for way in ways:
-    try:
-        seen.append(way())
-    except (EOFError, OSError):
-        pass
-
-def f(x):
-    return "seen" if any(seen) else x
-"#;
-    let problems = r#"{"problem_id":"asserts","kind":"asserts","tests":["assert f(1) == 1"]}
-{"problem_id":"check","kind":"check","prompt":"","entry_point":"f","test":"def check(f):\n    assert f(1) == 1\n"}
-{"problem_id":"call","kind":"call","entry_point":"f","tests":[{"args":[1],"expected":1}]}
-"#;
-    let folder = Folder::new();
-    folder.file("problems.jsonl", problems);
-    let completions = ["asserts", "check", "call"].map(|problem_id| {
-        serde_json::json!({ "problem_id": problem_id, "sample": 0, "source": submission })
-            .to_string()
-    });
-    folder.file("completions.jsonl", completions.join("\n"));
-    for backend in ["native", "wasm"] {
-        let ended = folder.run(&format!(
-            "judge --dataset problems.jsonl --completions completions.jsonl --backend {backend} --out {backend} --json"
-        ));
-        assert_eq!(ended.code, 0, "{backend}: {}", ended.stderr);
-        let verdicts = folder.read(&format!("{backend}/verdicts/problems.jsonl"));
-        assert_eq!(
-            verdicts.matches("\"accepted\":true").count(),
-            3,
-            "{backend}: {verdicts}"
-        );
-    }
 }

@@ -152,6 +152,8 @@ pub struct JudgingConfig {
     pub integrity: judge::IntegrityRequest,
     /// Whose limits apply where nobody states others.
     pub limits: LimitsOf,
+    /// Fuel that counts as one second of CPU time on the wasm backend.
+    pub wasm_fuel_per_second: u64,
     /// A folder with verdicts; empty: none.
     pub cache: PathBuf,
 }
@@ -403,6 +405,10 @@ impl EvalConfig {
             (
                 (1..=1 << 20).contains(&self.judging.memory_limit_mb),
                 "judging.memory_limit_mb must be between 1 and 1048576",
+            ),
+            (
+                (1_000_000..=1 << 60).contains(&self.judging.wasm_fuel_per_second),
+                "judging.wasm_fuel_per_second must be between 1000000 and 1152921504606846976",
             ),
             (self.watch.poll_s > 0.0, "watch.poll_s must be above 0"),
         ];

@@ -37,8 +37,9 @@ pub struct Runners {
     /// Python.
     pub python: Arc<dyn Runner>,
     /// The commands of the other languages, which see their tools' folders too
-    /// ([`ServeConfig::language_paths`]).
-    pub others: Arc<dyn Runner>,
+    /// ([`ServeConfig::language_paths`]). Without it, programs of these languages are answered as if
+    /// their tools were missing.
+    pub others: Option<Arc<dyn Runner>>,
     /// Runs that may go on at once, over both.
     pub slots: usize,
 }

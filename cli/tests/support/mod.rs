@@ -1,6 +1,8 @@
 //! Runs the built command in a folder of its own, as a user's shell would.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod interpreter;
+
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Write as _;

@@ -121,11 +121,22 @@ async fn try_run_code(
     if matches!(language.name(), "python" | "pytest") {
         return python(on, request, files, &fetch, said).await;
     }
-    match on.app.languages.get(language) {
-        Some(how) => by_commands(on, request, how, files, &fetch).await,
+    match (on.app.languages.get(language), &on.app.runners.others) {
+        (Some(how), Some(runner)) => by_commands(on, runner, request, how, files, &fetch).await,
+        (Some(_), None) => Ok(missing(
+            language,
+            "this server runs Python only: other languages need the native backend",
+        )),
         // The contract's one language without a runner.
-        None if language.name() == "sql" => Err("'sql'".to_owned().into()),
-        None => Ok(not_configured(language)),
+        (None, _) if language.name() == "sql" => Err("'sql'".to_owned().into()),
+        // One that nobody has configured.
+        (None, _) => {
+            let name = language.name();
+            let reason = format!(
+                "no toolchain is configured for {name}; [languages.{name}] of the server's configuration says how"
+            );
+            Ok(missing(language, &reason))
+        }
     }
 }
 
@@ -191,6 +202,7 @@ async fn python(
 
 async fn by_commands(
     on: For<'_>,
+    runner: &Arc<dyn Runner>,
     request: &RunCodeRequest,
     how: &LanguageConfig,
     mut files: Vec<InputFile>,
@@ -211,7 +223,6 @@ async fn by_commands(
         network: on.app.config.run.network,
         ..RunRequest::python(&b""[..])
     };
-    let runner: &Arc<dyn Runner> = &on.app.runners.others;
     let mut patience = on.patience(0.0);
     let mut line = how.run.clone();
     let mut compile_result = None;
@@ -284,18 +295,15 @@ fn with_permission(line: &str, artifacts: &[String]) -> String {
     format!("chmod +x {} && {exec}{line}", names.join(" "))
 }
 
-/// A language that nobody configured answers as one whose toolchain is missing.
-fn not_configured(language: Language) -> RunCodeResponse {
+/// The answer where a language's toolchain is missing, with the reason.
+fn missing(language: Language, reason: &str) -> RunCodeResponse {
     let name = language.name();
     let result = CommandRunResult {
         status: CommandStatus::Finished,
         execution_time: 0.0,
         return_code: Some(127),
         stdout: String::new(),
-        stderr: format!(
-            "bash: line 1: {name}: command not found\n\
-             codejury: no toolchain is configured for {name}; [languages.{name}] of the server's configuration says how\n"
-        ),
+        stderr: format!("bash: line 1: {name}: command not found\ncodejury: {reason}\n"),
         cpu_time: 0.0,
     };
     RunCodeResponse::of(None, Some(result), BTreeMap::new())

@@ -35,7 +35,7 @@ fn new_runners() -> Runners {
     };
     Runners {
         python: sandbox(Vec::new()),
-        others: sandbox(ServeConfig::default().language_paths()),
+        others: Some(sandbox(ServeConfig::default().language_paths())),
         slots: 2,
     }
 }
