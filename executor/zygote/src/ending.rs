@@ -52,11 +52,20 @@ unsafe fn after(python: &Python, result: Reference) -> i32 {
     // SAFETY: the GIL is held; an error is set exactly if `result` is null.
     unsafe {
         flush_quietly(python);
+        // From 3.14 on, before the error is looked at.
+        let names_go_first = (api.PyObject_IsTrue)(python.left(c"names_go_first")) == 1;
+        if names_go_first {
+            forget_names(python);
+        }
         let status = if result.is_null() {
             if (api.PyErr_ExceptionMatches)(python.system_exit) != 0 {
                 return system_exit(python);
             }
-            if (api.PyErr_Occurred)() == python.keyboard_interrupt {
+            let interrupted = match names_go_first {
+                true => (api.PyErr_ExceptionMatches)(python.keyboard_interrupt) != 0,
+                false => (api.PyErr_Occurred)() == python.keyboard_interrupt,
+            };
+            if interrupted {
                 INTERRUPTED.store(true, Ordering::Relaxed);
                 if let Some(noted) = interrupt_noted() {
                     noted.store(1, Ordering::Relaxed);
@@ -68,12 +77,26 @@ unsafe fn after(python: &Python, result: Reference) -> i32 {
             (api.Py_DecRef)(result);
             0
         };
+        if !names_go_first {
+            forget_names(python);
+        }
+        status
+    }
+}
+
+/// Takes from `__main__` what Python has put there for its program, and keeps a pending error.
+unsafe fn forget_names(python: &Python) {
+    let api = &python.api;
+    let [mut kind, mut value, mut traceback] = [ptr::null_mut(); 3];
+    // SAFETY: the GIL is held; the three are handed back as they were.
+    unsafe {
+        (api.PyErr_Fetch)(&raw mut kind, &raw mut value, &raw mut traceback);
         for name in [c"__file__", c"__cached__"] {
             if (api.PyDict_DelItemString)(python.main, name.as_ptr()) != 0 {
                 (api.PyErr_Clear)();
             }
         }
-        status
+        (api.PyErr_Restore)(kind, value, traceback);
     }
 }
 

@@ -8,8 +8,8 @@
 //! with everything that it had asked for, in the order in which loading would have put them there.
 //!
 //! A program may see to it that a name means something else: a file beside it, another path, a
-//! finder, a module of its own in place of one that this one would ask for. Then the module is loaded
-//! as always. Nor is a module given out twice: a program that deletes one and imports it again gets a
+//! finder, an `__import__`, a module of its own in place of one that this one would ask for. Then the
+//! module is loaded as always. Nor is a module given out twice: a program that deletes one and imports it again gets a
 //! new one.
 //!
 //! What a run writes to, it copies a page of. So the hidden modules are held here and not by a Python
@@ -183,6 +183,7 @@ impl<'a> Search<'a> {
             let at = self.place(name)?;
             let text = (api.PyUnicode_AsUTF8)(name);
             (!text.is_null()
+                && self.import_is_pythons()
                 && self.finders_are_pythons()
                 && !self.may_be_shadowed(CStr::from_ptr(text))
                 && self.others_are_there()
@@ -217,6 +218,17 @@ impl<'a> Search<'a> {
         found == given.then_some(*module)
             // SAFETY: as the caller's.
             && parent.iter().chain(uses).all(|used| unsafe { self.finds_all(*used, asked) })
+    }
+
+    /// Whether the modules would ask for others with Python's own `__import__`.
+    unsafe fn import_is_pythons(&self) -> bool {
+        let api = &self.python.api;
+        // SAFETY: the caller holds the GIL; `prepare.py` left both, and the lookup borrows.
+        unsafe {
+            let builtins = (api.PyModule_GetDict)(self.python.left(c"builtins"));
+            let now = (api.PyDict_GetItemString)(builtins, c"__import__".as_ptr());
+            now == self.python.left(c"original_import")
+        }
     }
 
     unsafe fn finders_are_pythons(&self) -> bool {

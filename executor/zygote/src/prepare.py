@@ -3,9 +3,9 @@
 # a program could see.
 #
 # In: path, finish (called last at exit), find_and_load. Out: objects, freeze_count, unfreeze, frozen,
-# callbacks, get_debug, streams, suspended, weak, stdout, stderr, exit_keeps_error, resident,
-# call_resident; and, for imports done beforehand
-# (imports.rs has the theory): places, original, modules, finders, path_entries.
+# callbacks, get_debug, streams, suspended, weak, stdout, stderr, exit_keeps_error, names_go_first,
+# resident, call_resident; and, for imports done beforehand (imports.rs has the theory): places,
+# builtins, original, original_import, modules, finders, path_entries.
 import sys
 
 seen = set(sys.modules)
@@ -34,7 +34,8 @@ async def generator():
 
 # Not the streams themselves: a reference would keep them from their last flush.
 stdout, stderr = id(sys.stdout), id(sys.stderr)
-exit_keeps_error = sys.version_info >= (3, 12)
+exit_keeps_error = (3, 12) <= sys.version_info < (3, 14)
+names_go_first = sys.version_info >= (3, 14)
 running = coroutine()
 suspended = (type(x for x in ()), type(running), type(generator()))
 running.close()
@@ -45,9 +46,12 @@ objects, freeze_count, unfreeze = gc.get_objects, gc.get_freeze_count, gc.unfree
 collect, freeze = gc.collect, gc.freeze
 callbacks, get_debug = gc.callbacks, gc.get_debug
 
-for name in [name for name in sys.modules if name not in seen]:
+# Until 3.9 the exit handlers live in the module: it is hidden like those imported beforehand, since a
+# second one would have handlers of its own in place of these.
+staying = ("atexit",) if sys.version_info < (3, 10) else ()
+for name in [name for name in sys.modules if name not in seen and name not in staying]:
     del sys.modules[name]
-del running, main  # not the modules: until 3.9 the exit handlers live in one
+del running, main
 
 # Imports done beforehand.
 
@@ -61,7 +65,7 @@ cached_paths = set(sys.path_importer_cache)
 settings = (dict(modules["os"].environ), tuple(sys.path_hooks)) if "os" in modules else ()
 # Of each module that was loaded: the names of those that it asked for, in this order.
 uses = {}
-loading, count = [[]], [len(modules)]
+loading, present, count = [[]], set(modules), [len(modules)]
 names = [None]
 # Of some modules: what is to be done in the run that gets them.
 after = {}
@@ -78,9 +82,11 @@ def note(name):
 def note_aliases():
     """What the module that is being loaded has put there itself, under names of its choice."""
     if len(modules) != count[0]:
-        for name in [name for name in modules if name not in uses and name not in seen]:
-            uses[name] = []
-            note(name)
+        for name in [name for name in modules if name not in present]:
+            present.add(name)
+            if name != names[-1]:
+                uses.setdefault(name, [])
+                note(name)
         count[0] = len(modules)
 
 
