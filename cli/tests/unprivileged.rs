@@ -17,7 +17,7 @@ use judge::{SubmissionSource, Verdict};
 use serde_json::{Value, json};
 use support::interpreter::real;
 use support::{Ended, Folder, end_of};
-use workspace_tests::unprivileged::{ORDINARY_UID, Refusal, copy_interpreter};
+use workspace_tests::unprivileged::{Refusal, copy_interpreter, ordinary_user};
 use workspace_tests::verdicts::{b64, cases};
 
 /// Little fuel is a second, so that endless loops are cheap.
@@ -30,10 +30,9 @@ fn folder() -> Option<Folder> {
     let installed = real()?;
     let folder = Folder::new();
     fs::copy(env!("CARGO_BIN_EXE_codejury"), folder.join("codejury")).expect("a copy");
-    copy_interpreter(installed.folder(), &folder.join("interpreter")).expect("a copy");
-    if nix::unistd::geteuid().is_root() {
-        chown(folder.path(), Some(ORDINARY_UID), Some(ORDINARY_UID)).expect("root can");
-    }
+    let user = ordinary_user();
+    copy_interpreter(installed.folder(), &folder.join("interpreter"), user).expect("a copy");
+    chown(folder.path(), user, user).expect("root can");
     folder.file("x.py", "print(input())\n");
     let everybody = fs::Permissions::from_mode(0o644);
     fs::set_permissions(folder.join("x.py"), everybody).expect("a file of ours");

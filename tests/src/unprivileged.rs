@@ -43,9 +43,9 @@ impl Refusal {
     ///
     /// The filters cannot be built for this processor.
     pub fn apply(self, command: &mut Command) -> io::Result<()> {
-        if nix::unistd::geteuid().is_root() {
+        if let Some(user) = ordinary_user() {
             // The standard library drops supplementary groups too.
-            command.uid(ORDINARY_UID).gid(ORDINARY_UID);
+            command.uid(user).gid(user);
         }
         let filters = self.filters().map_err(io::Error::other)?;
         let apply = move || {
@@ -124,14 +124,13 @@ fn refuse(
     Ok(SeccompFilter::new(calls, SeccompAction::Allow, errno, arch)?.try_into()?)
 }
 
-/// Copies an installed wasm interpreter from `folder` to `copy`, which becomes the ordinary user's
-/// alone: what others could write is not trusted.
+/// Copies an installed wasm interpreter from `folder` to `copy`, which then belongs to `user`
+/// (else to the user of this process) alone: what others could write is not trusted.
 ///
 /// # Errors
 ///
 /// It cannot be read or written.
-pub fn copy_interpreter(folder: &Path, copy: &Path) -> io::Result<()> {
-    let user = nix::unistd::geteuid().is_root().then_some(ORDINARY_UID);
+pub fn copy_interpreter(folder: &Path, copy: &Path, user: Option<u32>) -> io::Result<()> {
     fs::create_dir(copy)?;
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
@@ -142,6 +141,11 @@ pub fn copy_interpreter(folder: &Path, copy: &Path) -> io::Result<()> {
     }
     fs::set_permissions(copy, fs::Permissions::from_mode(0o700))?;
     chown(copy, user, user)
+}
+
+/// The id of the ordinary user, if this process can become one.
+pub fn ordinary_user() -> Option<u32> {
+    nix::unistd::geteuid().is_root().then_some(ORDINARY_UID)
 }
 
 /// What is still permitted of what must not be; to be asked behind the filters.

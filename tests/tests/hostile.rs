@@ -304,10 +304,10 @@ impl Identity {
 
     /// An ordinary user of the wasm backend.
     fn on_wasm(python: &Path, installed: &Cache) -> Result<Self, String> {
-        let uid = nix::unistd::geteuid().is_root().then_some(ORDINARY_UID);
+        let uid = unprivileged::ordinary_user();
         let identity = Self::new(python, uid)?;
         let copy = identity.home.path().join("interpreter");
-        unprivileged::copy_interpreter(installed.folder(), &copy)
+        unprivileged::copy_interpreter(installed.folder(), &copy, uid)
             .map_err(|error| format!("copying the wasm interpreter: {error}"))?;
         Ok(Self {
             wasm: Some(copy),

@@ -62,10 +62,17 @@ impl Pool {
 
     /// An idle worker, or a new one.
     pub(crate) fn take(&self) -> Result<Worker, SandboxError> {
-        let idle = self.idle().pop();
-        match idle {
-            Some(worker) => Ok(worker),
-            None => Worker::start(&self.launch),
+        loop {
+            let idle = self.idle().pop();
+            match idle {
+                // One that somebody has killed meanwhile must not count as an attempt of a run.
+                Some(mut worker) => {
+                    if matches!(worker.child.try_wait(), Ok(None)) {
+                        return Ok(worker);
+                    }
+                }
+                None => return Worker::start(&self.launch),
+            }
         }
     }
 
