@@ -12,6 +12,8 @@ mod auto;
 pub mod cache;
 mod confine;
 pub mod engine;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod guest;
 mod missing;
 mod pool;
