@@ -105,7 +105,7 @@ impl Spread {
 }
 
 #[derive(Debug, Serialize)]
-struct Result {
+struct Measured {
     schema: &'static str,
     codejury: &'static str,
     kernel: String,
@@ -223,7 +223,7 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<ExitCode> {
         return Err(Failure::bad_input(left_out.join("; ")).into());
     }
     let uname = nix::sys::utsname::uname().context("cannot ask for the kernel's release")?;
-    let result = Result {
+    let result = Measured {
         schema: "codejury.bench/1",
         codejury: env!("CARGO_PKG_VERSION"),
         kernel: uname.release().to_string_lossy().into_owned(),
@@ -255,7 +255,7 @@ fn runs_of(way: Way, runs: u32) -> u32 {
     }
 }
 
-fn text(result: &Result, palette: Palette) -> String {
+fn text(result: &Measured, palette: Palette) -> String {
     let mut table = Table::new([
         Align::Left,
         Align::Left,
