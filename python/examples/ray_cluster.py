@@ -16,7 +16,8 @@ def main(problems_path, completions_path):
     with open(problems_path, encoding="utf-8") as file:
         problems = {row["problem_id"]: row for row in map(json.loads, file)}
     with open(completions_path, encoding="utf-8") as file, JudgePool() as pool:
-        pairs = ((problems[row["problem_id"]], row) for row in map(json.loads, file))  # read as nodes have room
+        rows = map(json.loads, file)  # read as nodes have room
+        pairs = ((problems[row.get("problem_id", row.get("task_id"))], row) for row in rows)
         for _, verdict in pool.judge_stream(pairs):
             print(json.dumps(verdict.row))
         print(f"{pool!r}", file=sys.stderr)

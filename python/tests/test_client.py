@@ -309,10 +309,17 @@ def test_lone_surrogates_travel():
         assert server.requests[0]["completions"][0]["completion"] == "print('\ud800')"
 
 
-@pytest.mark.parametrize("url", ["localhost:8080", "ftp://x", "http://", "", "unix:relative"])
+@pytest.mark.parametrize("url", ["localhost:8080", "ftp://x", "http://", "", "unix:relative", "http://127.0.0.1:99999", "http://127.0.0.1:port"])
 def test_bad_addresses(url):
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="server|absolute") as caught:
         Judge(url)
+    assert repr(url) in str(caught.value)
+
+
+def test_the_address_of_a_call_is_no_address_of_a_server():
+    with ScriptedServer(answer(404, {"detail": "Not Found"})) as server, judge_at(server) as judge:
+        with pytest.raises(RequestRejected, match="a url ends with its host and port"):
+            judge.judge(PROBLEM, "x")
 
 
 def test_settings_that_contradict():

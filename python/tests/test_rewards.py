@@ -50,6 +50,12 @@ def test_trl_gets_none_for_a_failed_sandbox():
         assert trl.make_reward_func(url=server.url)(completions=[RIGHT, RIGHT], problem=[PROBLEM] * 2) == [1.0, None]
 
 
+def test_trl_without_completions_or_with_one_that_is_none():
+    assert trl.reward_func(prompts=[], completions=[]) == []
+    with pytest.raises(RequestRejected, match="not a NoneType"):
+        trl.reward_func(completions=[None, RIGHT], problem=[PROBLEM] * 2)
+
+
 def test_trl_names_a_missing_column():
     with pytest.raises(RequestRejected, match="'problem'.*answer"):
         trl.reward_func(completions=[RIGHT], answer=["4"])

@@ -9,8 +9,10 @@ import json
 import multiprocessing
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
+from conftest import REPO
 
 try:
     importlib.metadata.version("verl")
@@ -22,6 +24,7 @@ import heavy_stubs  # noqa: E402
 heavy_stubs.install()
 
 import numpy  # noqa: E402
+import verl  # noqa: E402
 from omegaconf import OmegaConf  # noqa: E402
 from verl.trainer.ppo.reward import get_custom_reward_fn, load_reward_manager  # noqa: E402
 from verl.utils.reward_score import default_compute_score  # noqa: E402
@@ -159,6 +162,34 @@ def test_a_batch():
     scores = codejury.verl.compute_score_batch(["apps"] * n, [case[2] for case in CASES], [case[1] for case in CASES], [None] * n)
     assert [score["error_type"] for score in scores] == [case[6] for case in CASES]
     assert [score["pass_ratio"] for score in scores] == [case[5] for case in CASES]
+
+
+def test_a_batch_that_does_not_fit_is_refused_whole():
+    text = CASES[0][2]
+    assert codejury.verl.compute_score_batch([], [], []) == []
+    for columns in ((["apps"] * 2, [text] * 2, [STDIO]), (["apps"], [text] * 2, [STDIO] * 2), (["apps"], [text], [STDIO], [])):
+        with pytest.raises(RequestRejected, match="of one length"):
+            codejury.verl.compute_score_batch(*columns)
+
+
+def test_a_response_that_is_no_text_is_refused():
+    with pytest.raises(RequestRejected, match="not a NoneType"):
+        codejury.verl.compute_score("apps", None, STDIO)
+    with pytest.raises(RequestRejected, match="not a NoneType"):
+        asyncio.run(codejury.verl.compute_score_async("apps", None, STDIO))
+    with pytest.raises(RequestRejected, match="not a NoneType"):
+        codejury.verl.compute_score_batch(["apps"] * 2, [CASES[0][2], None], [STDIO] * 2)
+
+
+@pytest.mark.parametrize("name", ["sandboxfusion", "codejury"])
+def test_the_configurations_of_deploy_fit_verl(name):
+    folder = Path(verl.__file__).parent / "trainer" / "config"
+    theirs = OmegaConf.load(folder / "_generated_ppo_trainer.yaml")
+    OmegaConf.set_struct(theirs, True)  # as hydra does: a key that verl does not know is an error
+    ours = OmegaConf.load(REPO / "deploy" / "verl" / f"{name}.yaml")
+    merged = OmegaConf.merge(theirs, ours)
+    assert merged.reward.sandbox_fusion.url.endswith("/run_code")
+    assert merged.reward.sandbox_fusion.keys() == theirs.reward.sandbox_fusion.keys()
 
 
 def test_integers_of_a_contest_are_exact_and_floats_are_not():

@@ -247,6 +247,9 @@ def refusal(status: int, body: bytes, where: str) -> CodejuryError:
     detail = detail[:2000] or "no reason given"
     if status == 401 or status == 403:
         return RequestRejected(f"{where} wants another bearer token (HTTP {status}): {detail}", status)
+    if status == 404:
+        hint = "a url ends with its host and port, or with the path that a proxy puts before all of codejury's"
+        return RequestRejected(f"{where} is not codejury's address (HTTP 404): {detail}; {hint}", status)
     if 400 <= status < 500:
         return RequestRejected(f"{where} refuses the request (HTTP {status}): {detail}", status)
     return ServerUnavailable(f"{where} failed (HTTP {status}): {detail}")

@@ -40,13 +40,17 @@ class Endpoint:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"no address of a server, as http://127.0.0.1:8080 is one: {url!r}")
+        try:
+            port = parts.port
+        except ValueError as error:
+            raise ValueError(f"no port of a server: {url!r}: {error}") from None
         tls = parts.scheme == "https"
         userinfo = None
         if parts.username is not None:
             userinfo = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         return cls(
             host=parts.hostname,
-            port=parts.port or (443 if tls else 80),
+            port=port or (443 if tls else 80),
             prefix=parts.path.rstrip("/"),
             tls=tls,
             token=token,

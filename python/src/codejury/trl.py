@@ -44,6 +44,8 @@ def make_reward_func(
     check_reward(reward)
 
     def pairs_of(completions: Sequence[Any], columns: Mapping[str, Any]) -> List[Tuple[Any, str]]:
+        if not completions:
+            return []
         truths = _truths(columns, column, len(completions))
         sources = columns.get("data_source") or [None] * len(completions)
         # The completions of one prompt share their problem, which is then written and sent once.

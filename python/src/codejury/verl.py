@@ -21,6 +21,7 @@ from typing import Any, Dict, List, Mapping, Optional, Sequence, Union
 
 # Absolute, because verl loads this file by its path when `custom_reward_function.path` is one, and a
 # module that is loaded so has no package to be relative to.
+from codejury.errors import RequestRejected
 from codejury.rewards import check_reward, judge_for, problem_for, score_of
 from codejury.verdict import Verdict
 
@@ -51,7 +52,7 @@ def compute_score(
     """
     check_reward(reward)
     problem = _problem(data_source, ground_truth, extra_info, compare)
-    verdict = judge_for(url).judge(problem, solution_str, limits=limits)
+    verdict = judge_for(url).judge(problem, _text(solution_str), limits=limits)
     return _score(verdict, reward, as_float)
 
 
@@ -71,7 +72,7 @@ async def compute_score_async(
     """The async twin of :func:`compute_score`. Cancelling it ends the run."""
     check_reward(reward)
     problem = _problem(data_source, ground_truth, extra_info, compare)
-    verdict = await judge_for(url).ajudge(problem, solution_str, limits=limits)
+    verdict = await judge_for(url).ajudge(problem, _text(solution_str), limits=limits)
     return _score(verdict, reward, as_float)
 
 
@@ -91,8 +92,14 @@ def compute_score_batch(
     """The scores of a batch, for verl's ``batch`` reward manager: one request for many responses."""
     check_reward(reward)
     infos = extra_infos if extra_infos is not None else [None] * len(solution_strs)
+    lengths = [len(column) for column in (data_sources, solution_strs, ground_truths, infos)]
+    if len(set(lengths)) != 1:
+        raise RequestRejected(
+            "data_sources, solution_strs, ground_truths and extra_infos of a batch are of one length, "
+            f"not of {', '.join(map(str, lengths))}"
+        )
     pairs = [
-        (_problem(source, truth, info, compare), text)
+        (_problem(source, truth, info, compare), _text(text))
         for source, text, truth, info in zip(data_sources, solution_strs, ground_truths, infos)
     ]
     verdicts = judge_for(url).judge_batch(pairs, limits=limits)
@@ -104,6 +111,12 @@ def _problem(
 ) -> Dict[str, Any]:
     problem_id = (extra_info or {}).get("problem_id")
     return problem_for(ground_truth, data_source, None if problem_id is None else str(problem_id), compare)
+
+
+def _text(solution_str: Any) -> str:
+    if not isinstance(solution_str, str):
+        raise RequestRejected(f"a response (solution_str) is a text, not a {type(solution_str).__name__}")
+    return solution_str
 
 
 def _score(verdict: Verdict, reward: str, as_float: bool) -> Score:
