@@ -1,7 +1,7 @@
 //! The wasm backend on a host that gives nothing: an ordinary user without cgroups, behind a filter
 //! that refuses every call which makes or joins a namespace or mounts anything.
 //!
-//! Each test has the installed interpreter in a folder that is this user's alone. `tests/tests/hostile.rs`
+//! Each test has the installed interpreter in a folder that is this user's alone. `tests/tests/hostile`
 //! runs the escape and limit programs like that.
 
 mod support;
