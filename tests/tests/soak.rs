@@ -3,6 +3,7 @@
 //!
 //! `scripts/soak` makes the long form: a million runs, and how the rate at the end compares.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,6 +20,11 @@ const RUNS: &str = "CODEJURY_SOAK_RUNS";
 const SLOTS: &str = "CODEJURY_SOAK_SLOTS";
 /// Set for the process that makes the runs.
 const APART: &str = "CODEJURY_SOAK_APART";
+
+/// Before the first round that is measured.
+const WARM_UP_RUNS_PER_WORKER: u64 = 100;
+/// What a worker's share of this process may still settle to.
+const RESIDENT_KIB_PER_WORKER: u64 = 256;
 
 /// One sort of run: how many in each 10,000, the program, its limits, and whether it ended as it must.
 struct Kind {
@@ -257,6 +263,34 @@ impl Held {
     }
 }
 
+/// Makes these runs, so many at once. Returns how many a second.
+fn make_all(sandbox: &Sandbox, workers: usize, runs: Range<u64>) -> f64 {
+    let next = AtomicU64::new(runs.start);
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        let work = || {
+            loop {
+                let n = next.fetch_add(1, Ordering::Relaxed);
+                if n >= runs.end {
+                    return;
+                }
+                make(sandbox, n).unwrap_or_else(|wrong| panic!("{wrong}"));
+            }
+        };
+        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        for worker in workers {
+            worker.join().expect("every run is right");
+        }
+    });
+    (runs.end - runs.start) as f64 / begun.elapsed().as_secs_f64()
+}
+
+fn median(rates: &[f64]) -> f64 {
+    let mut sorted = rates.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted[sorted.len() / 2]
+}
+
 /// The process that makes the runs.
 fn soak(runs: u64, slots: Option<usize>) {
     let sandbox = || {
@@ -280,26 +314,15 @@ fn soak(runs: u64, slots: Option<usize>) {
         Held::NAMES.map(|name| format!("{name:>12}")).concat()
     );
     let (mut held, mut rates) = (Vec::new(), Vec::new());
+    // Cells are started when they are needed: the rounds that are compared have them.
+    make_all(
+        &sandbox,
+        workers,
+        0..WARM_UP_RUNS_PER_WORKER * workers as u64,
+    );
     for round in 0..rounds {
         let (first, end) = (runs * round / rounds, runs * (round + 1) / rounds);
-        let next = AtomicU64::new(first);
-        let begun = Instant::now();
-        std::thread::scope(|scope| {
-            let work = || {
-                loop {
-                    let n = next.fetch_add(1, Ordering::Relaxed);
-                    if n >= end {
-                        return;
-                    }
-                    make(&sandbox, n).unwrap_or_else(|wrong| panic!("{wrong}"));
-                }
-            };
-            let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
-            for worker in workers {
-                worker.join().expect("every run is right");
-            }
-        });
-        rates.push((end - first) as f64 / begun.elapsed().as_secs_f64());
+        rates.push(make_all(&sandbox, workers, first..end));
         held.push(Held::now());
         let values = held[held.len() - 1]
             .values()
@@ -322,7 +345,7 @@ fn soak(runs: u64, slots: Option<usize>) {
             .min()
             .unwrap_or(0);
         let allowed = if *name == "resident KiB" {
-            most + most / 20 + 2048
+            most + most / 20 + 2048 + RESIDENT_KIB_PER_WORKER * workers as u64
         } else {
             most
         };
@@ -333,9 +356,10 @@ fn soak(runs: u64, slots: Option<usize>) {
     }
     let (first, last) = (rates[0], rates[rates.len() - 1]);
     println!(
-        "rate of the last {} runs: {:.3} of the first",
+        "rate of the last {} runs: {:.3} of the first; median of the last third: {:.3} of that of the first",
         runs / rounds,
-        last / first
+        last / first,
+        median(&rates[rates.len() - third..]) / median(&rates[..third])
     );
     drop(sandbox);
     let after = Held::now();
