@@ -59,9 +59,12 @@ const PACKAGES: &[&str] = &[
 /// among these, and cannot ask for ever new interpreters.
 const PARTS_OF_SCIPY: &[&str] = &[
     "cluster",
+    "constants",
     "fft",
+    "fftpack",
     "integrate",
     "interpolate",
+    "io",
     "linalg",
     "ndimage",
     "optimize",
