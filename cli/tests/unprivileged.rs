@@ -158,6 +158,12 @@ fn programs_get_their_verdicts() {
             .map(|verdict| (verdict.problem_id.to_string(), verdict))
             .collect();
         assert_eq!(verdicts.len(), cases.len());
+        let settings: Value = serde_json::from_str(&folder.read(&format!("{out}/run.json")))
+            .map(|mut run: Value| run["settings"].take())
+            .expect("JSON");
+        for name in ["isolation", "backend"] {
+            assert_eq!(settings[name], "wasm", "{settings}");
+        }
         let mut wrong = Vec::new();
         for case in &cases {
             let verdict = &verdicts[&case.name];
