@@ -186,15 +186,44 @@ fn in_form(form: usize, text: String) -> (&'static str, Vec<u8>) {
     }
 }
 
-/// Differences that are known, by texts in the program, with the reason.
-fn explained(source: &[u8]) -> Option<&'static str> {
-    let source = String::from_utf8_lossy(source);
+/// The known differences that a program may show: the reason, and the program without its cause.
+fn explained(source: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     include_str!("explained.txt")
         .lines()
         .filter(|line| !line.starts_with('#'))
-        .filter_map(|line| line.split_once(" => "))
-        .find(|(texts, _)| texts.split(" & ").all(|text| source.contains(text)))
-        .map(|(_, reason)| reason)
+        .filter_map(|line| {
+            let [texts, instead, reason] = line.split(" => ").collect::<Vec<_>>()[..] else {
+                panic!("explained.txt: TEXT => INSTEAD => REASON, not {line:?}");
+            };
+            let (cause, others) = texts.split_once(" & ").unwrap_or((texts, ""));
+            let others: Vec<&str> = others
+                .split(" & ")
+                .filter(|text| !text.is_empty())
+                .collect();
+            let all = std::iter::once(&cause).chain(&others);
+            all.clone()
+                .all(|text| find(source, text.as_bytes()).is_some())
+                .then(|| {
+                    let without = replaced(source, cause.as_bytes(), instead.as_bytes());
+                    (reason, without)
+                })
+        })
+        .collect()
+}
+
+fn find(text: &[u8], part: &[u8]) -> Option<usize> {
+    text.windows(part.len()).position(|window| window == part)
+}
+
+fn replaced(mut text: &[u8], part: &[u8], instead: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    while let Some(at) = find(text, part) {
+        out.extend_from_slice(&text[..at]);
+        out.extend_from_slice(instead);
+        text = &text[at + part.len()..];
+    }
+    out.extend_from_slice(text);
+    out
 }
 
 /// How a program ends on both paths; `None`: it ends so one time and otherwise another time, on
@@ -250,19 +279,24 @@ fn all_end_alike(numbers: Range<u64>) {
             if numbers.end - numbers.start == 1 {
                 println!("== {name}\n{}", String::from_utf8_lossy(&source));
             }
-            let mut request = RunRequest::python(source.clone());
-            request.stdin = stdin.into();
-            request.limits.wall_time = Duration::from_secs(15);
-            request.limits.memory_bytes = 512 * executor::MIB;
-            match compare(&warm, &cold, &mut request, number.is_multiple_of(4)) {
+            let ends = |source: &[u8]| {
+                let mut request = RunRequest::python(source);
+                request.stdin = stdin.clone().into();
+                request.limits.wall_time = Duration::from_secs(15);
+                request.limits.memory_bytes = 512 * executor::MIB;
+                compare(&warm, &cold, &mut request, number.is_multiple_of(4))
+            };
+            match ends(&source) {
                 Ok(Some(outcome)) => *lock(&outcomes).entry(outcome).or_default() += 1,
                 Ok(None) => lock(&unsteady).push(name),
-                Err(_) if explained(&source).is_some() => {
-                    *lock(&known)
-                        .entry(explained(&source).unwrap_or_default())
-                        .or_default() += 1;
+                Err(how) => {
+                    // Only if the rest of the program ends alike has the difference this reason.
+                    let why = explained(&source);
+                    match why.iter().find(|(_, without)| ends(without).is_ok()) {
+                        Some((reason, _)) => *lock(&known).entry(reason).or_default() += 1,
+                        None => lock(&different).push(format!("== {name}\n{how}")),
+                    }
                 }
-                Err(how) => lock(&different).push(format!("== {name}\n{how}")),
             }
         }
     };
