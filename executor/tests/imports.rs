@@ -399,12 +399,19 @@ fn what_only_python_itself_may_do_is_left_to_it() {
 fn every_run_has_random_numbers_of_its_own() {
     let venv = venv();
     let sandbox = sandbox(&venv, PathRequest::Warm);
-    let source = "import random, uuid\nprint(random.random(), uuid.uuid4())\n";
-    let runs: Vec<String> = (0..20)
-        .map(|_| text(&run(&sandbox, source).stdout.bytes))
-        .collect();
-    for (i, a) in runs.iter().enumerate() {
-        assert!(a.len() > 40 && !runs[..i].contains(a), "{a}");
+    // Each by itself: one that differs must not hide one that does not.
+    for source in [
+        "import random\nprint(random.random())\n",
+        "import random\nprint(random.SystemRandom().random())\n",
+        "import uuid\nprint(uuid.uuid4())\n",
+        "import tempfile\nprint(tempfile.mktemp())\n",
+    ] {
+        let runs: Vec<String> = (0..10)
+            .map(|_| text(&run(&sandbox, source).stdout.bytes))
+            .collect();
+        for (i, a) in runs.iter().enumerate() {
+            assert!(a.len() > 10 && !runs[..i].contains(a), "{source}{a}");
+        }
     }
 }
 
