@@ -294,7 +294,7 @@ def harness():
             message = utf8(message) if type(message) is str else message_of(error)
             send(b"rejected", utf8(type(error).__name__), b"%d" % line, message)
             leave(0)
-        if job["head"] and form == "program":
+        if job["head"] and form == "program" and not code:
             program = head(prompt, entry_point) + program
         if job["setup"] and not code:
             program = [compiled(job["setup"], TESTS)] + program

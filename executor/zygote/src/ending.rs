@@ -32,6 +32,9 @@ pub(crate) fn run_program(payload: &Payload) -> ! {
         sys::exit_now(126)
     };
     let python = &ready.python;
+    // As Python does while it runs a program, which may put another module in its place.
+    // SAFETY: the GIL is held, and the module is there when a run begins.
+    unsafe { (python.api.Py_IncRef)(python.main_module) };
     let result = match &payload.code {
         _ if payload.resident => python.run_resident(),
         Some(code) => python.run_code(code),
@@ -52,14 +55,21 @@ unsafe fn after(python: &Python, result: Reference) -> i32 {
     // SAFETY: the GIL is held; an error is set exactly if `result` is null.
     unsafe {
         flush_quietly(python);
+        (api.Py_IncRef)(python.main);
+        let failed = result.is_null();
+        if failed {
+            (api.Py_DecRef)(python.main_module); // before the error is looked at
+        }
         // From 3.14 on, before the error is looked at.
         let names_go_first = (api.PyObject_IsTrue)(python.left(c"names_go_first")) == 1;
         if names_go_first {
             forget_names(python);
         }
-        let status = if result.is_null() {
+        let status = if failed {
             if (api.PyErr_ExceptionMatches)(python.system_exit) != 0 {
-                return system_exit(python);
+                let status = system_exit(python);
+                (api.Py_DecRef)(python.main);
+                return status;
             }
             let interrupted = match names_go_first {
                 true => (api.PyErr_ExceptionMatches)(python.keyboard_interrupt) != 0,
@@ -80,6 +90,10 @@ unsafe fn after(python: &Python, result: Reference) -> i32 {
         if !names_go_first {
             forget_names(python);
         }
+        if !failed {
+            (api.Py_DecRef)(python.main_module);
+        }
+        (api.Py_DecRef)(python.main);
         status
     }
 }

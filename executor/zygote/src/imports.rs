@@ -12,6 +12,9 @@
 //! module is loaded as always. Nor is a module given out twice: a program that deletes one and imports it again gets a
 //! new one.
 //!
+//! Packages with extension modules of their own may refuse to be loaded a second time in a process
+//! (numpy does). So these are given whatever the program has done, unless it has a file of that name.
+//!
 //! What a run writes to, it copies a page of. So the hidden modules are held here and not by a Python
 //! object: handing one over is a reference more and one less on the same page, and nothing is freed.
 
@@ -37,7 +40,10 @@ pub(crate) extern "C" fn find_and_load(_: Reference, arguments: Reference) -> Re
             if let Some(at) = search.means(name)
                 && search.adopt(at)
             {
-                return search.module(name);
+                let module = search.module(name);
+                if !module.is_null() {
+                    return module;
+                }
             }
         }
         (api.PyErr_Clear)();
@@ -72,6 +78,8 @@ struct Module {
     child: Option<Reference>,
     /// It is still there: the package is hidden itself, and never without this module.
     stays: bool,
+    /// Of a package that cannot be loaded a second time.
+    once: bool,
     /// What is to be done in the run that gets it.
     after: Option<Reference>,
 }
@@ -110,13 +118,14 @@ impl Hidden {
                     owner: Some(of(4)).filter(|owner| *owner != python.none),
                     child: some(5),
                     stays: (api.PyObject_IsTrue)(of(6)) == 1,
-                    after: some(7),
+                    once: (api.PyObject_IsTrue)(of(7)) == 1,
+                    after: some(8),
                 }
             };
             let always = |tuple| {
                 let of = |place| (api.PyTuple_GetItem)(tuple, place);
                 (api.Py_IncRef)(of(0));
-                (of(0), of(1)) // compared, not used: Python keeps it
+                (of(0), of(1)) // only compared: a program may have freed it
             };
             let modules: Vec<Module> = items(0).map(module).collect();
             Self {
@@ -182,12 +191,16 @@ impl<'a> Search<'a> {
             let api = &self.python.api;
             let at = self.place(name)?;
             let text = (api.PyUnicode_AsUTF8)(name);
-            (!text.is_null()
-                && self.import_is_pythons()
-                && self.finders_are_pythons()
-                && !self.may_be_shadowed(CStr::from_ptr(text))
-                && self.others_are_there()
-                && self.finds_all(at, &mut vec![false; self.hidden.modules.len()]))
+            if text.is_null() || self.get(self.modules, name).is_some() {
+                return None;
+            }
+            let once = self.hidden.modules[at].once;
+            (!self.may_be_shadowed(CStr::from_ptr(text), !once)
+                && (once
+                    || self.import_is_pythons()
+                        && self.finders_are_pythons()
+                        && self.others_are_there()
+                        && self.finds_all(at, &mut vec![false; self.hidden.modules.len()])))
             .then_some(at)
         }
     }
@@ -247,7 +260,8 @@ impl<'a> Search<'a> {
 
     /// Whether a folder that the program controls could hold a module of this name: its own, the
     /// first of the path, and all that it has added.
-    unsafe fn may_be_shadowed(&self, name: &CStr) -> bool {
+    /// `doubt` is what to say where the path is not what it was in another way.
+    unsafe fn may_be_shadowed(&self, name: &CStr, doubt: bool) -> bool {
         let api = &self.python.api;
         let top = name.to_bytes().split(|&byte| byte == b'.').next();
         let top = top.unwrap_or_default();
@@ -256,11 +270,12 @@ impl<'a> Search<'a> {
             let now = (api.PySys_GetObject)(c"path".as_ptr());
             let then = self.python.left(c"path_entries");
             if now.is_null() {
-                return true;
+                return doubt;
             }
             let (count, known) = ((api.PyList_Size)(now), (api.PyTuple_Size)(then));
             if count < 0 {
-                return true; // no list
+                (api.PyErr_Clear)();
+                return doubt; // no list
             }
             let mut found = 0;
             for i in 0..count {
@@ -271,13 +286,17 @@ impl<'a> Search<'a> {
                     continue;
                 }
                 let text = (api.PyUnicode_AsUTF8)(entry);
-                if text.is_null() || holds(CStr::from_ptr(text), top) {
+                if text.is_null() {
                     (api.PyErr_Clear)();
+                    if doubt {
+                        return true;
+                    }
+                } else if holds(CStr::from_ptr(text), top) {
                     return true;
                 }
             }
             // One of Python's own folders is gone: perhaps that of the module.
-            found != known - 1
+            doubt && found != known - 1
         }
     }
 
@@ -297,10 +316,35 @@ impl<'a> Search<'a> {
         }
     }
 
+    /// Whether the package of a module is still what it was, and so alive.
+    unsafe fn owner_is_there(&self, given: &Module) -> bool {
+        let hidden = self.hidden;
+        let is = |name, module| {
+            // SAFETY: the caller holds the GIL; the name is kept, the module only compared.
+            Some(module) == given.owner && unsafe { self.get(self.modules, name) } == Some(module)
+        };
+        match given.parent {
+            Some(at) => is(hidden.modules[at].name, hidden.modules[at].module),
+            None => hidden
+                .always
+                .iter()
+                .any(|(name, module)| is(*name, *module)),
+        }
+    }
+
     unsafe fn give(&self, given: &Module) -> bool {
         let api = &self.python.api;
         // SAFETY: the caller holds the GIL, and the module its references.
         unsafe {
+            if self.get(self.modules, given.name).is_some() {
+                // The program has put its own there, which loading would not bind.
+                return match (given.owner, given.child) {
+                    (Some(owner), Some(child)) if given.stays && self.owner_is_there(given) => {
+                        (api.PyObject_SetAttr)(owner, child, ptr::null_mut()) == 0
+                    }
+                    _ => true,
+                };
+            }
             if !given.uses.iter().all(|used| self.adopt(*used)) {
                 return false;
             }
@@ -309,6 +353,7 @@ impl<'a> Search<'a> {
                 return false;
             }
             if let (Some(owner), Some(child), false) = (given.owner, given.child, given.stays)
+                && self.owner_is_there(given)
                 && (api.PyObject_SetAttr)(owner, child, given.module) != 0
             {
                 return false;

@@ -72,6 +72,7 @@ after = {}
 register_at_fork = modules["posix"].register_at_fork
 places = {}
 fillers = []
+standard = set()
 
 
 def note(name):
@@ -155,6 +156,8 @@ def warm(wanted):
                 filters[:] = before
     finally:
         hook(original, original_import, register_at_fork)
+    if not standard:  # the first call is for the standard library, the second for packages
+        standard.update(modules)
     if (tuple(sys.meta_path), tuple(sys.path)) != (finders, path_entries):
         raise RuntimeError("they change how modules are found")
     if settings and (dict(modules["os"].environ), tuple(sys.path_hooks)) != settings:
@@ -212,6 +215,12 @@ def fill_gaps():
                 break
 
 
+def is_foreign(name, module):
+    """Whether it is an extension module that is not of the standard library."""
+    loader = getattr(getattr(module, "__spec__", None), "loader", None)
+    return name not in standard and type(loader).__name__ == "ExtensionFileLoader"
+
+
 def closure(name):
     """What a run gets with this module: the module, and all that it asked for."""
     found, left = set(), [name]
@@ -235,6 +244,7 @@ def settle():
         bootstrap._find_and_load = find_and_load
     for entry in [entry for entry in sys.path_importer_cache if entry not in cached_paths]:
         del sys.path_importer_cache[entry]
+    once = {name.partition(".")[0] for name, module in zip(names, found) if is_foreign(name, module)}
     hidden, together = [], {}
     for name, module in zip(names, found):
         parent, _, child = name.rpartition(".")
@@ -246,7 +256,9 @@ def settle():
         if child is not None and not stays:
             delattr(owner, child)
         used = tuple(places[other] for other in uses.get(name, ()) if other in places)
-        hidden.append((name, module, used, places.get(parent, -1), owner, child, stays, follower(name)))
+        place = places.get(parent, -1)
+        alone = name.partition(".")[0] in once
+        hidden.append((name, module, used, place, owner, child, stays, alone, follower(name)))
     return hidden, [item for item in modules.items() if item[0] != "__main__"]
 
 

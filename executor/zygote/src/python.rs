@@ -150,7 +150,8 @@ pub(crate) struct Python {
     pub(crate) keyboard_interrupt: Reference,
     /// The program's path as Python opened it.
     pub(crate) path: CString,
-    /// Namespace of `__main__`.
+    /// `__main__`, and its namespace. Borrowed: a run keeps them while it needs them.
+    pub(crate) main_module: Reference,
     pub(crate) main: Reference,
     /// Namespace of `prepare.py`: what it leaves is read by `ending.rs`.
     pub(crate) prepared: Reference,
@@ -188,10 +189,10 @@ impl Python {
         let api = Api::find()?;
         // SAFETY: the interpreter has started, in this thread. `__main__` exists and is never
         // replaced before it runs.
-        let (main, prepared) = unsafe {
+        let (main_module, main, prepared) = unsafe {
             (api.PyGILState_Ensure)();
             let module = (api.PyImport_AddModule)(c"__main__".as_ptr());
-            ((api.PyModule_GetDict)(module), (api.PyDict_New)())
+            (module, (api.PyModule_GetDict)(module), (api.PyDict_New)())
         };
         Ok(Self {
             none: symbol("_Py_NoneStruct")?.cast(),
@@ -201,6 +202,7 @@ impl Python {
             system_exit: variable("PyExc_SystemExit")?,
             keyboard_interrupt: variable("PyExc_KeyboardInterrupt")?,
             path: path.to_owned(),
+            main_module,
             main,
             prepared,
             api,

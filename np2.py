@@ -1,3 +1,0 @@
-import resource; print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
-import numpy
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
