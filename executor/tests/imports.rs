@@ -292,6 +292,11 @@ fn a_program_decides_what_a_name_means() {
             "<built-in function len>",
         ),
         (
+            "another main module",
+            "import sys, types\nprint(sys.getrefcount(sys.modules['__main__']))\nsys.modules['__main__'] = types.ModuleType('other')\nraise KeyError('x')\n",
+            "KeyError: 'x'",
+        ),
+        (
             "names in the order of loading",
             "import json, collections, importlib, concurrent\nprint(list(vars(json)), list(vars(collections))[-5:])\n",
             "decoder",
@@ -437,6 +442,41 @@ fn numpy_is_seeded_anew_in_every_run() {
         .collect();
     for (i, a) in runs.iter().enumerate() {
         assert!(a.starts_with("0.") && !runs[..i].contains(a), "{runs:?}");
+    }
+}
+
+/// A stand-in with numpy's layout and an extension module that refuses to be loaded twice.
+#[test]
+fn a_package_that_cannot_be_loaded_twice_is_given_whatever_a_program_has_done() {
+    let venv = make_venv(&[
+        (
+            "numpy/__init__.py",
+            "import random\ntry: import fractions\nexcept ImportError: pass\nfrom . import _core\n",
+        ),
+        (
+            "numpy/_core.py",
+            "import sys\nif hasattr(sys, 'core_loaded'): raise ImportError('cannot load module more than once per process')\n\
+             sys.core_loaded = True\n__spec__.loader = type('ExtensionFileLoader', (), {})()\n",
+        ),
+    ]);
+    let (warm, cold) = (
+        sandbox(&venv, PathRequest::Warm),
+        sandbox(&venv, PathRequest::Cold),
+    );
+    for before in [
+        "sys.modules['fractions'] = None",
+        "import random; del sys.modules['random']",
+        "import builtins; real = builtins.__import__; builtins.__import__ = lambda *a, **k: real(*a, **k)",
+        "sys.meta_path.append(type('Finder', (), {'find_spec': staticmethod(lambda *a: None)}))",
+        "sys.path = tuple(sys.path)",
+        "open('numpy.py', 'w').write('_core = 5')",
+    ] {
+        let source = format!("import sys\n{before}\nimport numpy\nprint(type(numpy._core))\n");
+        let (a, b) = (run(&warm, &source), run(&cold, &source));
+        assert_eq!((a.path, b.path), (Path::Warm, Path::Cold));
+        assert_eq!(text(&a.stdout.bytes), text(&b.stdout.bytes), "{before}");
+        assert_eq!(text(&a.stderr.bytes), text(&b.stderr.bytes), "{before}");
+        assert_eq!(a.outcome, b.outcome, "{before}");
     }
 }
 

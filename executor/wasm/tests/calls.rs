@@ -2,7 +2,8 @@
 //! call gets, the guest gets an errno or an end of its own, and the worker lives.
 //!
 //! The guest (`fuzz/guest.rs`) reads records from standard input and makes the call that each names,
-//! through the same linker as CPython. `scripts/fuzz-wasi` does the same guided by coverage. `CODEJURY_FUZZ_SECONDS` says how long; some hundred runs without it.
+//! through the same linker as CPython. `scripts/fuzz-wasi` does the same guided by coverage.
+//! `CODEJURY_FUZZ_SECONDS` says how long; some hundred runs without it.
 
 #[path = "../fuzz/guest.rs"]
 mod guest;

@@ -9,8 +9,8 @@
 //!
 //! A program may see to it that a name means something else: a file beside it, another path, a
 //! finder, an `__import__`, a module of its own in place of one that this one would ask for. Then the
-//! module is loaded as always. Nor is a module given out twice: a program that deletes one and imports it again gets a
-//! new one.
+//! module is loaded as always. Nor is a module given out twice: a program that deletes one and
+//! imports it again gets a new one.
 //!
 //! Packages with extension modules of their own may refuse to be loaded a second time in a process
 //! (numpy does). So these are given whatever the program has done, unless it has a file of that name.
