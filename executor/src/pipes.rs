@@ -71,7 +71,7 @@ impl Pipes {
         let pipes = Self {
             stdin: Some(stdin_write.into()),
             unwritten: Arc::clone(&request.stdin),
-            written: skipped,
+            written: skipped.min(request.stdin.len()),
             stdout_pipe: Some(stdout_read.into()),
             stderr_pipe: Some(stderr_read.into()),
             report_pipe,
