@@ -33,11 +33,18 @@ fn names(folder: &Path) -> Vec<String> {
 }
 
 fn compiled(folder: &Folder) -> Vec<PathBuf> {
+    made(folder, "cwasm")
+}
+
+/// What `setup` has made of the parts that it was given.
+fn made(folder: &Folder, end: &str) -> Vec<PathBuf> {
     let home = folder.join("home");
-    let names = names(&home)
-        .into_iter()
-        .filter(|name| name.ends_with(".cwasm"));
-    names.map(|name| home.join(name)).collect()
+    let paths = names(&home).into_iter().map(|name| home.join(name));
+    let made: Vec<_> = paths
+        .filter(|path| path.extension().is_some_and(|is| is == end))
+        .collect();
+    assert!(!made.is_empty(), "{end}");
+    made
 }
 
 fn mode(path: &Path) -> u32 {
@@ -258,11 +265,12 @@ fn compiled_code_that_is_not_ours_alone_or_not_whole_is_refused() {
         ),
     ];
     let folder = installed();
-    for (name, harm, word) in cases {
-        for path in compiled(&folder) {
+    let both = ["cwasm", "image"];
+    for ((name, harm, word), end) in cases.iter().flat_map(|case| both.map(|end| (case, end))) {
+        for path in made(&folder, end) {
             harm(&path);
         }
-        assert_fails(&wasm(&folder, "status"), 2, &[word, ".cwasm", "hint:"]);
+        assert_fails(&wasm(&folder, "status"), 2, &[word, end, "hint:"]);
         let cache = Cache::new(folder.join("home"));
         let refused = cache.installed(Mode::Deterministic).expect_err(name);
         assert!(refused.to_string().contains(word), "case {name}: {refused}");
@@ -480,13 +488,18 @@ fn setup_removes_what_nobody_can_use_any_more() {
     let folder = installed();
     let home = folder.join("home");
     let hash = "0".repeat(64);
-    let older = ["1", "2"].map(|n| home.join(format!("{hash}-{n}.0.0-0123456789abcdef.cwasm")));
+    let older = [
+        format!("{hash}-1.0.0-0123456789abcdef.cwasm"),
+        format!("{hash}.image"),
+        format!("{hash}-2.0.0-0123456789abcdef.cwasm"),
+    ];
+    let older = older.map(|name| home.join(name));
     for path in &older {
         fs::write(path, "old").expect("it is ours");
         fs::write(path.with_added_extension("sha256"), "old").expect("it is ours");
     }
     // A process that was started before the update still has this one.
-    let used = fs::File::open(&older[1]).expect("it was written");
+    let used = fs::File::open(&older[2]).expect("it was written");
     used.lock_shared().expect("nobody else wants it");
     // And a host with another processor has this one.
     let unlike = compiled(&folder)
@@ -502,10 +515,12 @@ fn setup_removes_what_nobody_can_use_any_more() {
     let unlike = home.join(format!("{start}-fedcba9876543210.cwasm"));
     fs::write(&unlike, "theirs").expect("it is ours");
     assert_eq!(wasm(&folder, "setup").code, 0);
-    assert!(!older[0].exists() && !older[0].with_added_extension("sha256").exists());
-    assert!(older[1].exists() && unlike.exists());
+    for gone in &older[..2] {
+        assert!(!gone.exists() && !gone.with_added_extension("sha256").exists());
+    }
+    assert!(older[2].exists() && unlike.exists());
     drop(used);
     assert_eq!(wasm(&folder, "setup").code, 0);
-    assert!(!older[1].exists() && unlike.exists());
+    assert!(!older[2].exists() && unlike.exists());
     assert_eq!(compiled(&folder).len(), 3);
 }

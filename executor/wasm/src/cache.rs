@@ -4,8 +4,9 @@
 //!
 //!   manifest.json                       what is installed; written last, so all it names is there
 //!   {sha256}.wasm, .zip, .txt           the parts, named by their hash
-//!   {sha256}-{wasmtime}-{config}.cwasm  the module compiled for one mode on this kind of processor
-//!   ….cwasm.sha256                      that file's hash
+//!   {sha256}.image                      what the module's memory begins with, as it is mapped
+//!   {sha256}-{wasmtime}-{config}.cwasm  the rest of it compiled for one mode on this kind of processor
+//!   ….image.sha256, ….cwasm.sha256      those files' hashes
 //!   lock                                held while anything is written
 //!
 //! wasmtime runs what a `.cwasm` says without asking, so it must be nobody else's: the folder has
@@ -25,11 +26,29 @@ use wasmtime::{Engine, Module};
 
 use crate::engine::{self, Mode, WASMTIME_VERSION};
 use crate::guest::Guests;
+use crate::image::{self, Image};
 use crate::sandbox::Bundle;
 use crate::setup::{self, Manifest, Parts, SCHEMA};
 
+/// The command that installs an interpreter from nothing.
+const BUILD: &str = "codejury wasm setup --build";
+/// The release file of a bundle or a wheel, seen from the folder of the executable.
+const CARRIED: &str = "../share/codejury/python-wasm.tar.zst";
+
+/// The release file that came with this executable, if one did.
+pub fn carried() -> Option<PathBuf> {
+    let file = std::env::current_exe().ok()?.parent()?.join(CARRIED);
+    // By the name it really has: messages show it.
+    file.canonicalize().ok().filter(|file| file.is_file())
+}
+
 /// The command that installs an interpreter.
-pub const SETUP: &str = "codejury wasm setup --build";
+pub fn setup_command() -> &'static str {
+    match carried() {
+        Some(_) => "codejury wasm setup",
+        None => BUILD,
+    }
+}
 
 /// Why there is no interpreter to run programs with.
 #[derive(Debug, thiserror::Error)]
@@ -106,25 +125,30 @@ impl SetupError {
     /// What to do about it.
     pub fn hint(&self) -> String {
         match self {
+            Self::NotInstalled(_) if carried().is_some() => {
+                format!("`{}` installs the one that came with codejury", setup_command())
+            }
             Self::NotInstalled(_) => format!(
-                "`{SETUP}` builds and installs one, `codejury wasm setup --python FILE` installs a release file"
+                "`{BUILD}` builds and installs one, `codejury wasm setup --python FILE` installs a release file"
             ),
             Self::NoFolder => "set CODEJURY_WASM_DIR to a folder of your own".to_owned(),
             Self::Untrusted { path, .. } => format!(
                 "it must be yours alone: `chown` and `chmod go-rwx {}`, or name another folder with CODEJURY_WASM_DIR",
                 path.display()
             ),
-            Self::Damaged { path, .. } if path.extension().is_some_and(|end| end == "cwasm") => {
+            Self::Damaged { path, .. }
+                if path.extension().is_some_and(|end| end == "cwasm" || end == "image") =>
+            {
                 "`codejury wasm setup` compiles it anew".to_owned()
             }
             Self::Damaged { .. } => {
-                format!("install it again: `{SETUP}`, or `codejury wasm setup --python FILE`")
+                format!("install it again: `{BUILD}`, or `codejury wasm setup --python FILE`")
             }
             Self::Unfit { .. } => {
-                format!("`codejury wasm pack FILE` writes one where it is installed, `{SETUP}` needs none")
+                format!("`codejury wasm pack FILE` writes one where it is installed, `{BUILD}` needs none")
             }
             Self::Build(_) => "`codejury wasm setup --help` says what a build needs".to_owned(),
-            Self::Compile(_) => format!("`{SETUP}` builds and installs one that fits"),
+            Self::Compile(_) => format!("`{BUILD}` builds and installs one that fits"),
             Self::Read { .. } => "name a file that is there and that you may read".to_owned(),
             Self::Write { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 "make room, or name a folder on another disk with CODEJURY_WASM_DIR; nothing was installed".to_owned()
@@ -174,19 +198,24 @@ impl Cache {
         checked(&stdlib, &manifest.stdlib_sha256)?;
         let engine = new_engine(mode)?;
         let compiled = self.compiled(&manifest, &engine);
-        if !compiled.exists() {
+        let image = self.part(&manifest.module_sha256, "image");
+        let there = || compiled.exists() && image.exists();
+        if !there() {
             let _lock = self.lock()?;
             // Another process may have been faster.
-            if !compiled.exists() {
+            if !there() {
                 let module = self.part(&manifest.module_sha256, "wasm");
                 let bytes = checked(&module, &manifest.module_sha256)?;
-                let code = compile(&engine, &bytes, &module)?;
-                self.keep_compiled(&compiled, &code)?;
+                let (code, memory) = apart(&bytes, &module)?;
+                self.keep_compiled(&image, &memory.file())?;
+                self.keep_compiled(&compiled, &compile(&engine, &code, &module)?)?;
             }
         }
+        verify_compiled(&image)?;
         verify_compiled(&compiled)?;
         Ok(Bundle {
             compiled,
+            image: Some(image),
             stdlib,
             module_sha256: manifest.module_sha256,
             python_version: manifest.python_version,
@@ -202,10 +231,12 @@ impl Cache {
     pub fn install(&self, parts: &Parts) -> Result<(), SetupError> {
         // Before anything is written: is it one?
         let path = self.part(&parts.manifest.module_sha256, "wasm");
-        let mut compiled = Vec::new();
+        let (code, memory) = apart(&parts.module, &path)?;
+        let image = self.part(&parts.manifest.module_sha256, "image");
+        let mut compiled = vec![(image, memory.file())];
         for mode in Mode::ALL {
             let engine = new_engine(mode)?;
-            let code = compile(&engine, &parts.module, &path)?;
+            let code = compile(&engine, &code, &path)?;
             compiled.push((self.compiled(&parts.manifest, &engine), code));
         }
         let mut builder = DirBuilder::new();
@@ -230,6 +261,7 @@ impl Cache {
     /// starts workers from it. What other processors need of this one stays.
     fn remove_unused(&self, manifest: &Manifest) -> Result<(), SetupError> {
         let current = format!("{}-{WASMTIME_VERSION}-", manifest.module_sha256);
+        let image = format!("{}.image", manifest.module_sha256);
         let read = |source| SetupError::Read {
             path: self.folder.clone(),
             source,
@@ -237,7 +269,8 @@ impl Cache {
         for entry in fs::read_dir(&self.folder).map_err(read)? {
             let path = entry.map_err(read)?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            if !name.ends_with(".cwasm") || name.starts_with(&current) {
+            let made_here = name.ends_with(".cwasm") || name.ends_with(".image");
+            if !made_here || name.starts_with(&current) || *name == image {
                 continue;
             }
             let unused = File::open(&path).is_ok_and(|file| file.try_lock().is_ok());
@@ -330,10 +363,13 @@ impl Cache {
     ///
     /// Nothing is installed, or what is there may not be used.
     pub fn compiled_for(&self, mode: Mode) -> Result<Option<PathBuf>, SetupError> {
-        let path = self.compiled(&self.manifest()?, &new_engine(mode)?);
-        if !path.exists() {
+        let manifest = self.manifest()?;
+        let path = self.compiled(&manifest, &new_engine(mode)?);
+        let image = self.part(&manifest.module_sha256, "image");
+        if !path.exists() || !image.exists() {
             return Ok(None);
         }
+        verify_compiled(&image)?;
         verify_compiled(&path)?;
         Ok(Some(path))
     }
@@ -402,6 +438,11 @@ fn hash_path(compiled: &Path) -> PathBuf {
 
 fn new_engine(mode: Mode) -> Result<Engine, SetupError> {
     engine::engine(mode).map_err(|error| SetupError::Compile(format!("{error:#}")))
+}
+
+/// A module's code and the image of its memory.
+fn apart(module: &[u8], path: &Path) -> Result<(Vec<u8>, Image), SetupError> {
+    image::split(module).map_err(|reason| SetupError::unfit(path, reason))
 }
 
 /// Code for a module, if it is one of ours: with our exports, and asking for nothing that we lack.

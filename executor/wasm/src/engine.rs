@@ -6,10 +6,13 @@
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
+use std::sync::Arc;
+
 use wasmtime::{
-    Config, Enabled, Engine, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
-    Strategy, WasmBacktraceDetails,
+    Config, Engine, InstanceAllocationStrategy, OptLevel, Strategy, WasmBacktraceDetails,
 };
+
+use crate::memory::{GUARD_BYTES, Memories, Place, RESERVED_BYTES};
 
 /// wasmtime's version, as reports and file names say it. Pinned in `Cargo.toml`; a test compares.
 pub const WASMTIME_VERSION: &str = "48.0.8";
@@ -51,32 +54,27 @@ impl Mode {
 ///
 /// # Errors
 ///
-/// The host lacks address space or memory for the pool.
+/// This host's processor is none that code can be made for.
 pub fn engine(mode: Mode) -> wasmtime::Result<Engine> {
-    let mut pool = PoolingAllocationConfig::new();
-    // One guest at a time in a worker process.
-    pool.total_core_instances(1)
-        .total_memories(1)
-        .total_tables(1)
-        .max_unused_warm_slots(1)
-        .table_elements(65_536)
-        .max_core_instance_size(4 * MIB)
-        .max_memory_size(4096 * MIB)
-        // Pages a run has touched are reset in place rather than given back. Without the kernel's
-        // help in finding them that would be slower than giving everything back.
-        .linear_memory_keep_resident(64 * MIB)
-        .table_keep_resident(MIB)
-        .pagemap_scan(Enabled::Auto);
+    Engine::new(&config(mode))
+}
+
+/// The same, whose guests have their memory at `place`.
+pub(crate) fn engine_at(mode: Mode, place: Arc<Place>) -> wasmtime::Result<Engine> {
+    let mut config = config(mode);
+    config.with_host_memory(Arc::new(Memories(place)));
+    Engine::new(&config)
+}
+
+fn config(mode: Mode) -> Config {
     let mut config = Config::new();
     config
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
+        .allocation_strategy(InstanceAllocationStrategy::OnDemand)
         .max_wasm_stack(WASM_STACK_BYTES)
         // Unused, but wasmtime wants it to be no smaller.
-        .async_stack_size(THREAD_STACK_BYTES)
-        // The snapshot is mapped copy-on-write whatever its size; copied it costs milliseconds.
-        .memory_guaranteed_dense_image_size(128 * MIB as u64);
+        .async_stack_size(THREAD_STACK_BYTES);
     settings(&mut config, mode);
-    Engine::new(&config)
+    config
 }
 
 /// Everything that compiled code depends on.
@@ -88,7 +86,11 @@ fn settings(config: &mut Config, mode: Mode) {
         .cranelift_nan_canonicalization(true)
         .consume_fuel(mode == Mode::Deterministic)
         .epoch_interruption(mode == Mode::Plain)
-        .memory_reservation(4096 * MIB as u64)
+        .memory_reservation(RESERVED_BYTES as u64)
+        .memory_guard_size(GUARD_BYTES as u64)
+        .memory_may_move(false)
+        // A memory's image is ours (`image.rs`).
+        .memory_init_cow(false)
         .wasm_relaxed_simd(false)
         .wasm_simd(false)
         .wasm_multi_memory(false)

@@ -6,8 +6,9 @@ use std::time::Duration;
 use executor::{Limits, MIB};
 use wasmtime::Module;
 
-use crate::engine::{Mode, engine};
+use crate::engine::{Mode, engine_at};
 use crate::guest::{Finished, Guests};
+use crate::memory::Place;
 use crate::protocol::{Answer, End, Job};
 
 /// A module that is ready to run again and again.
@@ -20,7 +21,7 @@ impl Target {
     ///
     /// It is no such module.
     pub fn new(module: &[u8]) -> wasmtime::Result<Self> {
-        let engine = engine(Mode::Deterministic)?;
+        let engine = engine_at(Mode::Deterministic, Place::new(None)?)?;
         let module = Module::from_binary(&engine, module)?;
         Guests::of(engine, &module, Arc::from([]), Mode::Deterministic).map(Self)
     }

@@ -11,6 +11,7 @@ use executor::Limits;
 use wasmtime::{Engine, InstancePre, Linker, Module, Store, Trap, UpdateDeadline};
 
 use crate::engine::{self, Mode};
+use crate::memory::Place;
 use crate::protocol::{Answer, End, Job};
 use crate::wasi::{self, Clock, FuelClock, GivenFile, RealClock, Start, State, Stop, Written};
 
@@ -36,23 +37,24 @@ pub(crate) struct Guests {
 pub(crate) struct Finished {
     pub(crate) answer: Answer,
     pub(crate) written: Written,
-    /// Dropping it resets the pool's memory, which takes a while: send the answer first.
+    /// Dropping it resets the guest's memory, which takes a while: send the answer first.
     pub(crate) store: Store<State>,
 }
 
 impl Guests {
-    /// Loads a compiled module.
+    /// Loads a compiled module, whose memory begins with `image`.
     ///
     /// # Safety
     ///
-    /// `compiled` was written by wasmtime, and nobody changes it while this process runs.
+    /// `compiled` was written by wasmtime, and nobody changes either file while this process runs.
     #[allow(unsafe_code)]
     pub(crate) unsafe fn load(
         compiled: &Path,
+        image: Option<&Path>,
         stdlib: Arc<[u8]>,
         mode: Mode,
     ) -> wasmtime::Result<Self> {
-        let engine = engine::engine(mode)?;
+        let engine = engine::engine_at(mode, Place::new(image)?)?;
         // SAFETY: the caller vouches for the file.
         let module = unsafe { Module::deserialize_file(&engine, compiled)? };
         Self::of(engine, &module, stdlib, mode)

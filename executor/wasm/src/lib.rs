@@ -15,6 +15,8 @@ pub mod engine;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod guest;
+mod image;
+mod memory;
 mod missing;
 mod pool;
 mod protocol;

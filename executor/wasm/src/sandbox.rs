@@ -36,6 +36,8 @@ const REPORT_BYTES: u64 = 16 << 20;
 pub struct Bundle {
     /// The module compiled for the mode wanted. A file that only this user can change.
     pub compiled: PathBuf,
+    /// What the module's memory begins with, if it was taken out of the module.
+    pub image: Option<PathBuf>,
     /// The standard library's archive.
     pub stdlib: PathBuf,
     /// The module it was compiled from.
@@ -72,8 +74,8 @@ pub struct WasmSandbox {
     slots: Slots,
     pool: Pool,
     confined: bool,
-    /// Says to `wasm setup` that this compiled module is still used.
-    _in_use: File,
+    /// Say to `wasm setup` that this compiled module and its image are still used.
+    _in_use: Vec<File>,
 }
 
 impl WasmSandbox {
@@ -89,13 +91,15 @@ impl WasmSandbox {
         }
         let bundle = config.bundle;
         let (program, mut arguments) = config.worker;
-        arguments.extend(worker::arguments(
-            &bundle.compiled,
-            &bundle.stdlib,
-            config.mode,
-        ));
-        let in_use = File::open(&bundle.compiled)
-            .and_then(|file| file.lock_shared().map(|()| file))
+        arguments.extend(worker::arguments(&bundle, config.mode));
+        let in_use = [Some(&bundle.compiled), bundle.image.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(|file| {
+                let file = File::open(file)?;
+                file.lock_shared().map(|()| file)
+            })
+            .collect::<io::Result<_>>()
             .map_err(|source| SandboxError::System {
                 what: "opening the compiled interpreter",
                 source,

@@ -28,6 +28,7 @@ use crate::confine;
 use crate::engine::{Mode, THREAD_STACK_BYTES};
 use crate::guest::{Finished, Guests};
 use crate::protocol::{self, Hello, Job};
+use crate::sandbox::Bundle;
 
 /// How far apart plain mode looks at its limits.
 const TICK: Duration = Duration::from_millis(10);
@@ -35,8 +36,14 @@ const TICK: Duration = Duration::from_millis(10);
 const MAX_JOB_BYTES: u64 = 8 << 30;
 
 /// The arguments after the executable (and what makes it a worker) that start one.
-pub(crate) fn arguments(compiled: &Path, stdlib: &Path, mode: Mode) -> [std::ffi::OsString; 3] {
-    [mode.as_str().into(), compiled.into(), stdlib.into()]
+pub(crate) fn arguments(bundle: &Bundle, mode: Mode) -> [std::ffi::OsString; 4] {
+    let image = bundle.image.clone().unwrap_or_default();
+    [
+        mode.as_str().into(),
+        (&bundle.compiled).into(),
+        image.into(),
+        (&bundle.stdlib).into(),
+    ]
 }
 
 /// Serves runs on standard input, a socket, until it closes. Never returns; for an executable that
@@ -122,7 +129,7 @@ fn serve(arguments: &[std::ffi::OsString]) -> io::Result<()> {
 
 #[allow(unsafe_code)]
 fn load(arguments: &[std::ffi::OsString]) -> Result<Guests, String> {
-    let [mode, compiled, stdlib] = arguments else {
+    let [mode, compiled, image, stdlib] = arguments else {
         return Err("a worker is not started by hand".to_owned());
     };
     let mode = Mode::ALL
@@ -134,9 +141,10 @@ fn load(arguments: &[std::ffi::OsString]) -> Result<Guests, String> {
         false => fs::read(stdlib)
             .map_err(|e| format!("cannot read {}: {e}", Path::new(stdlib).display()))?,
     };
+    let image = Some(Path::new(image)).filter(|image| !image.as_os_str().is_empty());
     // SAFETY: the supervisor names only files of its cache, which is its user's alone (checked by
     // `cache.rs` before), and replaces files there instead of changing them.
-    unsafe { Guests::load(Path::new(compiled), stdlib.into(), mode) }
+    unsafe { Guests::load(Path::new(compiled), image, stdlib.into(), mode) }
         .map_err(|e| format!("the compiled module cannot be loaded: {e:#}"))
 }
 

@@ -75,6 +75,7 @@ fn no_call_breaks_a_worker_whatever_it_is_given() {
     let sandbox = WasmSandbox::new(WasmConfig {
         bundle: Bundle {
             compiled: path,
+            image: None,
             stdlib: std::path::PathBuf::new(),
             module_sha256: "test".to_owned(),
             python_version: "0".to_owned(),

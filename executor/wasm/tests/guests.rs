@@ -57,6 +57,7 @@ fn guest_in(mode: Mode, body: &str) -> Guest {
     let config = WasmConfig {
         bundle: Bundle {
             compiled: compiled(mode, &body, folder.path()),
+            image: None,
             stdlib: std::path::PathBuf::new(),
             module_sha256: "test".to_owned(),
             python_version: "0".to_owned(),
@@ -312,6 +313,7 @@ fn what_cannot_be_loaded_is_said() {
         WasmSandbox::new(WasmConfig {
             bundle: Bundle {
                 compiled: path.clone(),
+                image: None,
                 stdlib: std::path::PathBuf::new(),
                 module_sha256: "test".to_owned(),
                 python_version: "0".to_owned(),
