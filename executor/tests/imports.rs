@@ -23,7 +23,9 @@ const PACKAGES: &[(&str, &str)] = &[
     ("sympy/core.py", "import sympy\nfrom .deep import value\n"),
     (
         "sympy/deep.py",
-        "import sys\nvalue = 42\nsys.modules['sympy.alias'] = sys\n",
+        // A run is a fork: whoever gets this module waits, and other threads go on.
+        "import os, sys, time\nvalue = 42\nsys.modules['sympy.alias'] = sys\n\
+         os.register_at_fork(after_in_child=lambda: time.sleep(0.02))\n",
     ),
     (
         "sympy/late.py",
@@ -325,6 +327,15 @@ fn a_program_decides_what_a_name_means() {
             "reload",
             "import importlib, bisect\nprint(importlib.reload(bisect) is bisect)\n",
             "True",
+        ),
+        (
+            "threads that import the same at once",
+            "import sys, time, _thread\nfound = []\n\
+             def look():\n  import sympy.late, sympy.core\n  found.append((id(sympy), id(sympy.core), id(sympy.late)))\n\
+             for _ in range(8): _thread.start_new_thread(look, ())\n\
+             while len(found) < 8: time.sleep(0.001)\n\
+             print(len(set(found)), 'of each')\n",
+            "1 of each",
         ),
         (
             "threads",

@@ -40,6 +40,9 @@ pub(crate) extern "C" fn find_and_load(_: Reference, arguments: Reference) -> Re
             if let Some(at) = search.means(name)
                 && search.adopt(at)
             {
+                if !search.follow() {
+                    return ptr::null_mut();
+                }
                 let module = search.module(name);
                 if !module.is_null() {
                     return module;
@@ -56,6 +59,8 @@ pub(crate) struct Hidden {
     modules: Vec<Module>,
     /// In a run: which ones the program has. Apart, so that they lie on one page.
     given: Vec<AtomicBool>,
+    /// Modules that something is done after, and whether it was.
+    followed: Vec<(usize, AtomicBool)>,
     /// Names and modules that every program finds in `sys.modules`.
     always: Vec<(Reference, Reference)>,
 }
@@ -130,6 +135,10 @@ impl Hidden {
             let modules: Vec<Module> = items(0).map(module).collect();
             Self {
                 given: modules.iter().map(|_| AtomicBool::new(false)).collect(),
+                followed: (0..modules.len())
+                    .filter(|at| modules[*at].after.is_some())
+                    .map(|at| (at, AtomicBool::new(false)))
+                    .collect(),
                 modules,
                 always: items(1).map(always).collect(),
             }
@@ -359,16 +368,32 @@ impl<'a> Search<'a> {
                 return false;
             }
             (api.Py_DecRef)(given.module); // it is the program's now
-            let Some(after) = given.after else {
-                return true;
-            };
-            let done = (api.PyObject_CallObject)(after, ptr::null_mut());
-            if done.is_null() {
-                return false;
-            }
-            (api.Py_DecRef)(done);
             true
         }
+    }
+
+    /// Does what is to be done after the modules that were given. Only here does Python code run, and
+    /// so another thread: to that one all of them came at once. False: an error is set.
+    unsafe fn follow(&self) -> bool {
+        let api = &self.python.api;
+        for (at, done) in &self.hidden.followed {
+            let given = self.hidden.given[*at].load(Ordering::Relaxed);
+            let Some(after) = self.hidden.modules[*at].after else {
+                continue;
+            };
+            if !given || done.swap(true, Ordering::Relaxed) {
+                continue;
+            }
+            // SAFETY: the caller holds the GIL, and the callable is kept.
+            unsafe {
+                let result = (api.PyObject_CallObject)(after, ptr::null_mut());
+                if result.is_null() {
+                    return false;
+                }
+                (api.Py_DecRef)(result);
+            }
+        }
+        true
     }
 }
 
