@@ -23,6 +23,8 @@ const APART: &str = "CODEJURY_SOAK_APART";
 
 /// Before the first round that is measured.
 const WARM_UP_RUNS_PER_WORKER: u64 = 100;
+/// Started by each worker after each round, with nothing around them: how fast the host is just then.
+const BARE_PROCESSES_PER_WORKER: u64 = 50;
 /// What a worker's share of this process may still settle to.
 const RESIDENT_KIB_PER_WORKER: u64 = 256;
 
@@ -285,6 +287,22 @@ fn make_all(sandbox: &Sandbox, workers: usize, runs: Range<u64>) -> f64 {
     (runs.end - runs.start) as f64 / begun.elapsed().as_secs_f64()
 }
 
+/// Starts bare processes, so many at once. Returns how many a second.
+fn start_bare(workers: usize) -> f64 {
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                for _ in 0..BARE_PROCESSES_PER_WORKER {
+                    let ended = Command::new("/bin/true").stdin(Stdio::null()).status();
+                    assert!(ended.expect("it starts").success());
+                }
+            });
+        }
+    });
+    (workers as u64 * BARE_PROCESSES_PER_WORKER) as f64 / begun.elapsed().as_secs_f64()
+}
+
 fn median(rates: &[f64]) -> f64 {
     let mut sorted = rates.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -308,12 +326,13 @@ fn soak(runs: u64, slots: Option<usize>) {
         slots.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let rounds = (runs / 10_000).max(12);
     println!(
-        "{:>9} {:>8} {}",
+        "{:>9} {:>8} {:>8} {}",
         "runs",
         "runs/s",
+        "bare/s",
         Held::NAMES.map(|name| format!("{name:>12}")).concat()
     );
-    let (mut held, mut rates) = (Vec::new(), Vec::new());
+    let (mut held, mut rates, mut beside) = (Vec::new(), Vec::new(), Vec::new());
     // Cells are started when they are needed: the rounds that are compared have them.
     make_all(
         &sandbox,
@@ -322,13 +341,16 @@ fn soak(runs: u64, slots: Option<usize>) {
     );
     for round in 0..rounds {
         let (first, end) = (runs * round / rounds, runs * (round + 1) / rounds);
-        rates.push(make_all(&sandbox, workers, first..end));
+        let rate = make_all(&sandbox, workers, first..end);
+        let bare = start_bare(workers);
+        rates.push(rate);
+        beside.push(rate / bare);
         held.push(Held::now());
         let values = held[held.len() - 1]
             .values()
             .map(|value| format!("{value:>12}"))
             .concat();
-        println!("{end:>9} {:>8.0} {values}", rates[rates.len() - 1]);
+        println!("{end:>9} {rate:>8.0} {bare:>8.0} {values}");
     }
     // What idles between runs goes up and down with chance. What grows is higher all through the
     // last third than it ever was in the first.
@@ -354,13 +376,17 @@ fn soak(runs: u64, slots: Option<usize>) {
             "{name} grew: at most {most} at first, at least {least} at last"
         );
     }
-    let (first, last) = (rates[0], rates[rates.len() - 1]);
-    println!(
-        "rate of the last {} runs: {:.3} of the first; median of the last third: {:.3} of that of the first",
-        runs / rounds,
-        last / first,
-        median(&rates[rates.len() - third..]) / median(&rates[..third])
-    );
+    println!("{:>44}  last / first   medians of thirds", "");
+    for (what, rates) in [
+        ("runs/s", &rates),
+        ("as a part of what the host does bare", &beside),
+    ] {
+        println!(
+            "{what:>44}  {:>12.3}   {:>17.3}",
+            rates[rates.len() - 1] / rates[0],
+            median(&rates[rates.len() - third..]) / median(&rates[..third])
+        );
+    }
     drop(sandbox);
     let after = Held::now();
     let same = |held: &Held| Held {
