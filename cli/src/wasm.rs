@@ -24,14 +24,15 @@ pub(crate) enum WasmCommand {
 
 /// Install the interpreter that the wasm backend runs programs on
 ///
-/// Without --python and --build, compiles anew what is installed. It goes to CODEJURY_WASM_DIR, or
+/// Without --python and --build, compiles anew what is installed, or installs the file that came with
+/// codejury (a wheel can carry one, in share/codejury beside its bin). It goes to CODEJURY_WASM_DIR, or
 /// codejury/wasm in XDG_DATA_HOME (~/.local/share), a folder that must be yours alone.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
   codejury wasm setup --build                  build it here: four minutes of two cores
   codejury wasm setup --python python.tar.zst  install a file that `codejury wasm pack` wrote
-  codejury wasm setup                          compile what is installed anew
+  codejury wasm setup                          install the file that came with codejury, or compile anew
 
 A build needs bash, make, patch, a native Python of the same minor version (3.11) with pip, and
 about 1 GiB of disk. Its inputs are pinned by hash; those that --sources lacks come from Debian's
@@ -87,7 +88,13 @@ fn setup(args: &WasmSetupArgs) -> anyhow::Result<ExitCode> {
             let built = Parts::build(args.sources.as_deref(), args.work.as_deref())?;
             install(&cache, &built)?
         }
-        (None, false) => cache.recompile()?,
+        (None, false) => match cache.recompile() {
+            Err(error @ SetupError::NotInstalled(_)) => match cache::carried() {
+                Some(file) => install(&cache, &Parts::read(&file)?)?,
+                None => return Err(error.into()),
+            },
+            compiled => compiled?,
+        },
     };
     output::say(format!(
         "CPython {} for the wasm backend is installed in {}\n",
@@ -199,7 +206,7 @@ pub(crate) fn check() -> Check {
         Err(SetupError::NotInstalled(_)) => (
             Status::Caution,
             "not installed; the native backend does not need it".to_owned(),
-            format!("`{}` installs it", cache::SETUP),
+            format!("`{}` installs it", cache::setup_command()),
         ),
         Err(error) => (Status::Caution, error.to_string(), error.hint()),
     };
