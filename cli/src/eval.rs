@@ -73,10 +73,7 @@ pub(crate) fn watch(args: &WatchArgs) -> anyhow::Result<ExitCode> {
     let watched = campaign.watch(&args.checkpoint_dir, until, &mut talk, &mut |done| {
         reporter
             .finished(done, &sandbox)
-            .map_err(|error| EvalError::Failed {
-                what: error.to_string(),
-                hint: None,
-            })
+            .map_err(|error| EvalError::failed(error.to_string()))
     });
     match watched {
         Err(EvalError::Interrupted) => Ok(ExitCode::Interrupted),
@@ -290,10 +287,7 @@ impl Talk {
     }
 
     fn event(&self, object: &serde_json::Value) -> Result<(), EvalError> {
-        print(object.to_string() + "\n").map_err(|error| EvalError::Failed {
-            what: error.to_string(),
-            hint: None,
-        })
+        print(object.to_string() + "\n").map_err(|error| EvalError::failed(error.to_string()))
     }
 
     /// The tables at the end.

@@ -220,6 +220,17 @@ fn hint_of(error: &anyhow::Error) -> Option<String> {
     })
 }
 
+/// The end of the log of a model server that failed.
+fn log_of(error: &anyhow::Error) -> &[String] {
+    error
+        .chain()
+        .find_map(|link| match link.downcast_ref::<EvalError>() {
+            Some(EvalError::Failed { log, .. }) => Some(log.as_slice()),
+            _ => None,
+        })
+        .unwrap_or_default()
+}
+
 /// The text of an error as people read it: what failed, why, what to do. Names and messages may
 /// come from untrusted files, so control characters are escaped.
 pub(crate) fn describe(error: &anyhow::Error, palette: Palette) -> String {
@@ -232,6 +243,9 @@ pub(crate) fn describe(error: &anyhow::Error, palette: Palette) -> String {
     };
     for link in links {
         text += &format!("  caused by: {link}\n");
+    }
+    for line in log_of(error) {
+        text += &format!("  | {}\n", inline(line));
     }
     if let Some(hint) = hint_of(error) {
         text += &format!("  {} {}\n", palette.green("hint:"), inline(&hint));

@@ -315,14 +315,19 @@ impl Campaign {
                             "step {step}: the checkpoint was deleted before it could be evaluated ({error})"
                         )))?;
                     }
-                    Err(error @ EvalError::Failed { .. }) => {
+                    Err(EvalError::Failed { what, log, hint }) => {
                         let tries = failures.entry(step).or_default();
                         *tries += 1;
                         let next = match *tries < TRIES {
                             true => "it is tried again",
                             false => "it is left out",
                         };
-                        observer.on(Progress::Note(format!("step {step}: {error}; {next}")))?;
+                        let mut note = format!("step {step}: {what}; {next}");
+                        let hint = hint.map(|hint| format!("hint: {hint}"));
+                        for line in log.iter().map(|line| format!("| {line}")).chain(hint) {
+                            note += &format!("\n  {line}");
+                        }
+                        observer.on(Progress::Note(note))?;
                     }
                     Err(error) => return Err(error),
                 }

@@ -217,6 +217,8 @@ pub enum EvalError {
     Failed {
         /// What failed.
         what: String,
+        /// The end of the model server's log, by lines, if the server failed.
+        log: Vec<String>,
         /// What to do about it.
         hint: Option<String>,
     },
@@ -283,9 +285,10 @@ impl EvalError {
     }
 
     /// A failure of ours.
-    pub(crate) fn failed(what: impl Into<String>) -> Self {
+    pub fn failed(what: impl Into<String>) -> Self {
         Self::Failed {
             what: what.into(),
+            log: Vec::new(),
             hint: None,
         }
     }

@@ -132,15 +132,27 @@ fn a_server_that_does_not_start_says_why() {
         (
             "out_of_memory",
             "ready_timeout_s = 60",
-            "the accelerator's memory is full",
+            "the model server ended",
+            // Far above the end of the log.
+            "  | (EngineCore pid=104) ERROR 11-30 11:45:44 [core.py:1510] torch.OutOfMemoryError: CUDA out of memory.",
+            Some("the accelerator's memory is full"),
+        ),
+        (
+            "context_too_long",
+            "ready_timeout_s = 60",
+            "the model server ended",
+            "  |   Value error, User-specified max_model_len (6144)",
+            Some("the model's context is shorter than server.max_model_len"),
         ),
         (
             "never_ready",
             "ready_timeout_s = 2",
             "was not ready after 2 s",
+            "  | INFO still loading, for ever",
+            None,
         ),
     ];
-    for (start, more, said) in cases {
+    for (start, more, said, line, hint) in cases {
         let folder = setup(2, "chat");
         let mut plan = plan(&folder, 2, json!([]));
         plan["start"] = json!(start);
@@ -148,8 +160,41 @@ fn a_server_that_does_not_start_says_why() {
         let ended = folder.run(MANAGED);
         assert_eq!(ended.code, 4, "{}", ended.stderr);
         assert!(ended.stderr.contains(said), "{start}: {}", ended.stderr);
-        // The end of its log is shown.
-        assert!(ended.stderr.contains("  | "), "{}", ended.stderr);
+        // The end of its log is shown, and what it said first.
+        assert!(
+            ended.stderr.lines().any(|shown| shown.starts_with(line)),
+            "{start}: {}",
+            ended.stderr
+        );
+        let hints: Vec<&str> = ended
+            .stderr
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("hint: "))
+            .collect();
+        match hint {
+            Some(hint) => assert!(hints.concat().starts_with(hint), "{start}: {hints:?}"),
+            None => assert_eq!(hints, [""; 0], "{start}"),
+        }
+        assert_eq!(left(&folder), [0; 0]);
+    }
+}
+
+#[test]
+fn a_server_that_cannot_do_what_is_asked_says_so_before_anything_is_asked() {
+    let cases = [
+        ("refuse_chat", json!(true), "needs a chat template"),
+        // Its health was good, and the first token kills its engine.
+        ("ready", json!("die"), "the first generation failed"),
+    ];
+    for (key, value, said) in cases {
+        let folder = setup(2, "chat");
+        let mut plan = plan(&folder, 2, json!([]));
+        plan[key] = value;
+        managed(&folder, &plan, "");
+        let ended = folder.run(MANAGED);
+        assert_eq!(ended.code, 4, "{key}: {}", ended.stderr);
+        assert!(ended.stderr.contains(said), "{key}: {}", ended.stderr);
+        assert!(!folder.join("requests.jsonl").exists());
         assert_eq!(left(&folder), [0; 0]);
     }
     let folder = setup(2, "chat");

@@ -193,9 +193,25 @@ class Server(ThreadingHTTPServer):
 
 
 start = plan.get("start", "")
+if start:
+    # The first thing that a server tells; no cause of anything.
+    print("(APIServer pid=1) INFO 11-30 11:45:01 [api_utils.py:286] non-default args: {'model_tag': '/m', "
+          "'max_model_len': 6144}", flush=True)
 if start == "out_of_memory":
+    # The engine says why; then the process that waited for it ends with a traceback of its own.
     print("INFO loading model weights", flush=True)
-    print("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 GiB", flush=True)
+    prefix = "(EngineCore pid=104) ERROR 11-30 11:45:44 [core.py:1510]"
+    print(prefix, "Traceback (most recent call last):")
+    print(prefix, "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 GiB.")
+    print("(APIServer pid=1) Traceback (most recent call last):")
+    for depth in range(60):
+        print(f'  File "site-packages/vllm/frame_{depth}.py", line {depth}, in start\n    start()')
+    print("RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}", flush=True)
+    sys.exit(1)
+if start == "context_too_long":
+    print("pydantic_core._pydantic_core.ValidationError: 1 validation error for ModelConfig\n"
+          "  Value error, User-specified max_model_len (6144) is greater than the derived max_model_len "
+          "(max_position_embeddings=2048)", flush=True)
     sys.exit(1)
 if start == "never_ready":
     print("INFO still loading, for ever", flush=True)

@@ -19,7 +19,7 @@ pub(crate) use client::{Ask, Client};
 pub(crate) use fleet::{Fleet, FleetEvent};
 pub use row::CompletionRecord;
 pub use serve::guard;
-pub(crate) use serve::{Launch, Server};
+pub(crate) use serve::{Launch, Server, cause};
 
 use crate::completions::Completions;
 use crate::config::Style;

@@ -30,9 +30,12 @@ use super::client::{Ask, Client, Served, Trouble};
 use crate::config::{EvalConfig, Sampling, ServerConfig, Style};
 use crate::error::EvalError;
 
-/// How much of the log's end is shown when a server fails.
-const TAIL_BYTES: u64 = 8 << 10;
+/// How much of the log's end is read when a server fails. The cause stands above the tracebacks of
+/// all the processes that only waited for the one that failed, more than a hundred lines.
+const READ_BYTES: u64 = 256 << 10;
+/// How much of it is shown, and how much of a line.
 const TAIL_LINES: usize = 25;
+const LINE_CHARS: usize = 600;
 /// Between looks at a server that is starting.
 const POLL: Duration = Duration::from_millis(500);
 
@@ -225,16 +228,12 @@ impl Server {
 
     /// An error with the end of the log, and a hint if the log says why.
     pub(crate) fn failure(&self, what: &str) -> EvalError {
-        let tail = tail(&self.log);
-        let log = self.log.display();
-        let mut text = format!("{what}; its log: {log}");
-        if !tail.is_empty() {
-            text += &format!("\n{tail}");
-        }
-        let error = EvalError::failed(text);
-        match diagnosis(&tail) {
-            Some(hint) => error.hint(hint),
-            None => error,
+        let text = end_of(&self.log);
+        let shown = shown(&text);
+        EvalError::Failed {
+            what: format!("{what}; its log: {}", self.log.display()),
+            hint: diagnosis(&shown).map(str::to_owned),
+            log: shown,
         }
     }
 
@@ -286,34 +285,82 @@ pub(crate) async fn try_out(
     client.generate(&ask).await.map(drop)
 }
 
-/// The last lines of a log.
-pub(crate) fn tail(log: &Path) -> String {
+/// The end of a log.
+fn end_of(log: &Path) -> String {
     let read = || -> io::Result<Vec<u8>> {
         let mut file = File::open(log)?;
         let size = file.metadata()?.len();
-        file.seek(SeekFrom::Start(size.saturating_sub(TAIL_BYTES)))?;
+        file.seek(SeekFrom::Start(size.saturating_sub(READ_BYTES)))?;
         let mut text = Vec::new();
-        file.read_to_end(&mut text)?;
+        file.take(READ_BYTES).read_to_end(&mut text)?;
         Ok(text)
     };
-    let text = String::from_utf8_lossy(&read().unwrap_or_default()).into_owned();
-    let lines: Vec<&str> = text.lines().collect();
-    let first = lines.len().saturating_sub(TAIL_LINES);
-    lines[first..]
-        .iter()
-        .map(|line| format!("  | {line}"))
-        .collect::<Vec<_>>()
-        .join("\n")
+    String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
 }
 
-/// What a log's end says about the cause.
-fn diagnosis(log: &str) -> Option<&'static str> {
+/// What is shown of a log: its last lines, and above them the first error if that stands further up.
+fn shown(log: &str) -> Vec<String> {
+    let lines: Vec<&str> = log.lines().map(str::trim_end).collect();
+    let tail = lines.len().saturating_sub(TAIL_LINES);
+    let mut shown = Vec::new();
+    if let Some(cause) = lines.iter().position(|line| is_error(line))
+        && cause < tail
+    {
+        shown.push(lines[cause]);
+        // A message may go on in lines below, which are set in.
+        let more = lines[cause + 1..tail].iter().take(3);
+        shown.extend(more.take_while(|line| line.starts_with("  ")));
+        shown.push("…");
+    }
+    shown.extend(&lines[tail..]);
+    let short = |line: &str| match line.char_indices().nth(LINE_CHARS) {
+        Some((at, _)) => format!("{}…", &line[..at]),
+        None => line.to_owned(),
+    };
+    shown.into_iter().map(short).collect()
+}
+
+/// The line of a log's shown part that says most.
+pub(crate) fn cause(shown: &[String]) -> Option<&String> {
+    shown.iter().find(|line| is_error(line)).or(shown.last())
+}
+
+/// Whether a line ends a Python traceback: `torch.OutOfMemoryError: CUDA out of memory`, with
+/// nothing before it but what a logger writes there.
+fn is_error(line: &str) -> bool {
+    if is_talk(line) || line.contains("See root cause above") {
+        return false;
+    }
+    let Some((before, _)) = ["Error: ", "Exception: "]
+        .iter()
+        .filter_map(|end| line.split_once(end))
+        .min_by_key(|(before, _)| before.len())
+    else {
+        return false;
+    };
+    let name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_');
+    let prefix = before.trim_end_matches(name).trim_end();
+    prefix.is_empty() || prefix.ends_with([']', ')'])
+}
+
+/// Whether a logger wrote a line that reports no failure.
+fn is_talk(line: &str) -> bool {
+    ["INFO ", "WARNING ", "DEBUG "]
+        .iter()
+        .any(|level| line.contains(level))
+}
+
+/// What the shown lines of a log say about the cause.
+fn diagnosis(shown: &[String]) -> Option<&'static str> {
     let known = [
         (
             &[
                 "out of memory",
                 "OutOfMemoryError",
                 "No available memory for the cache blocks",
+                "larger than the available KV cache memory",
+                "can be stored in KV cache",
+                "less than requested memory for kv",
             ][..],
             "the accelerator's memory is full: is another server or trainer on it? Lower \
              --gpu-memory-utilization or --max-model-len in server.command, or raise --tensor-parallel-size",
@@ -330,21 +377,23 @@ fn diagnosis(log: &str) -> Option<&'static str> {
             "another program has the port; server.port = 0 takes a free one",
         ),
         (
-            &[
-                "No such file or directory",
-                "command not found",
-                "not found in PATH",
-            ],
+            // What the guard says.
+            &["error: cannot start \""],
             "server.command must name a program that is on PATH, or by its whole path",
         ),
         (
-            &["is greater than the derived max_model_len", "max_model_len"],
+            &["is greater than the derived max_model_len"],
             "the model's context is shorter than server.max_model_len",
         ),
     ];
+    // What the server merely mentions, such as its settings, is no cause.
+    let lines: Vec<&String> = shown.iter().filter(|line| !is_talk(line)).collect();
     known
         .into_iter()
-        .find(|(signs, _)| signs.iter().any(|sign| log.contains(sign)))
+        .find(|(signs, _)| {
+            let said = |sign: &&str| lines.iter().any(|line| line.contains(sign));
+            signs.iter().any(said)
+        })
         .map(|(_, hint)| hint)
 }
 

@@ -17,7 +17,7 @@ use super::tokenizer;
 use crate::checkpoint;
 use crate::config::{EvalConfig, Style};
 use crate::error::EvalError;
-use crate::generate::{Ask, Client, Launch, Server, ServerHome};
+use crate::generate::{Ask, Client, Launch, Server, ServerHome, cause};
 use crate::safetensors::Header;
 
 /// How many names a message lists.
@@ -677,18 +677,18 @@ pub fn ask_server(
             Ok(answers)
         }
         Err(error) => {
-            let hint = match &error {
-                EvalError::Invalid {
-                    hint: Some(hint), ..
-                }
-                | EvalError::Failed {
-                    hint: Some(hint), ..
-                } => {
-                    format!(" ({hint})")
-                }
-                _ => String::new(),
-            };
-            verified.add("server", State::Fail, format!("{error}{hint}"));
+            let mut detail = error.to_string();
+            if let EvalError::Failed { log, .. } = &error
+                && let Some(cause) = cause(log)
+            {
+                detail += &format!("; it says: {cause}");
+            }
+            if let EvalError::Invalid { hint, .. } | EvalError::Failed { hint, .. } = &error
+                && let Some(hint) = hint
+            {
+                detail += &format!(" ({hint})");
+            }
+            verified.add("server", State::Fail, detail);
             Ok(Vec::new())
         }
     }
