@@ -335,11 +335,12 @@ impl Campaign {
             let reached = until.step.is_some_and(|step| {
                 let tiers = self.config.due(step);
                 let datasets = self.config.datasets_of(&tiers).unwrap_or_default();
-                self.has(step, &datasets) || gone.contains(&step)
+                let left_out = failures.get(&step).is_some_and(|tries| *tries >= TRIES);
+                self.has(step, &datasets) || gone.contains(&step) || left_out
             });
             // Two looks, because a checkpoint is ready when two looks are the same.
             if reached || until.once && rounds >= 2 {
-                return Ok(());
+                return self.none_failed(failures.into_keys());
             }
             let wait = if until.once {
                 poll.min(Duration::from_secs(2))
@@ -353,6 +354,24 @@ impl Campaign {
                 }
                 std::thread::sleep(Duration::from_millis(50));
             }
+        }
+    }
+
+    /// Whether each of these steps, which failed at first, was evaluated after all.
+    fn none_failed(&self, steps: impl Iterator<Item = u64>) -> Result<(), EvalError> {
+        let mut left = Vec::new();
+        for step in steps {
+            if !self.has(step, &self.config.datasets_of(&self.config.due(step))?) {
+                left.push(step.to_string());
+            }
+        }
+        match left.is_empty() {
+            true => Ok(()),
+            false => Err(EvalError::failed(format!(
+                "steps that could not be evaluated: {}",
+                left.join(", ")
+            ))
+            .hint("why is said above; the same command tries them again")),
         }
     }
 
