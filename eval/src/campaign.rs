@@ -17,7 +17,7 @@ use crate::dataset::hex;
 use crate::error::EvalError;
 use crate::generate::ServerHome;
 use crate::pipeline::{Evaluated, Observer, Plan, Progress, Stage, Subject, SubjectKind, evaluate};
-use crate::results::{Start, Summary};
+use crate::results::{Start, Summary, lock};
 use crate::select::{BestCheckpoint, refresh};
 use crate::trainer_log::read_trainer_log;
 
@@ -154,8 +154,10 @@ impl Campaign {
         let name = match (self.config.model_name.as_str(), request.step, &model) {
             ("", Some(step), _) => format!("step-{step}"),
             ("", None, Some(model)) => {
-                let name = model.file_name().unwrap_or_default().to_string_lossy();
-                name.into_owned()
+                // `.` and `..` stand for a folder that has a name.
+                let whole = fs::canonicalize(model).map_err(EvalError::read(model))?;
+                let name = model.file_name().or(whole.file_name());
+                name.unwrap_or_default().to_string_lossy().into_owned()
             }
             ("", None, None) => self.config.generator.kind.as_str().to_owned(),
             (name, ..) => name.to_owned(),
@@ -208,10 +210,13 @@ impl Campaign {
             let name = folder.file_name().unwrap_or_default().to_string_lossy();
             let holds = out.join(".hold");
             remove_abandoned(&holds);
-            // Each process has its own: a second one must not take the files from under a server.
-            let hold = Held::new(model, &holds.join(format!("{name}.{}", std::process::id())))?;
+            // A second process must not take the files from under a server. The name is the same each
+            // time: what a server says of its configuration, and what it has compiled, hangs on it.
+            let own = holds.join(name);
+            let lock = lock_hold(&own, &folder)?;
+            let hold = Held::new(model, &own.join(HELD))?;
             subject.model = Some(hold.path().to_owned());
-            held = Some(hold);
+            held = Some((hold, lock));
         }
         let mut config = self.config.clone();
         config.generator.completions = self.recorded(subject.step);
@@ -412,19 +417,31 @@ impl Campaign {
     }
 }
 
+/// The folder, beside the lock of the process that holds it, with the files of a checkpoint.
+const HELD: &str = "model";
+
+/// Locks the place where a checkpoint is held while it is evaluated into `folder`.
+fn lock_hold(own: &Path, folder: &Path) -> Result<File, EvalError> {
+    fs::create_dir_all(own).map_err(EvalError::write(own))?;
+    lock(own).map_err(|error| match error {
+        EvalError::FolderInUse { pid, .. } => EvalError::FolderInUse {
+            path: folder.to_owned(),
+            pid,
+        },
+        error => error,
+    })
+}
+
 /// Removes what processes that were killed have held.
 fn remove_abandoned(holds: &Path) {
     let Ok(entries) = fs::read_dir(holds) else {
         return;
     };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let pid = name
-            .to_string_lossy()
-            .rsplit_once('.')
-            .and_then(|(_, pid)| pid.parse::<u32>().ok());
-        if pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
-            let _ = fs::remove_dir_all(entry.path());
+    for own in entries.flatten().map(|entry| entry.path()) {
+        if own.join(HELD).exists()
+            && let Ok(_lock) = lock(&own)
+        {
+            let _ = fs::remove_dir_all(own.join(HELD));
         }
     }
 }

@@ -599,7 +599,8 @@ pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Eval
     })
 }
 
-fn lock(folder: &Path) -> Result<File, EvalError> {
+/// Takes a folder for this process, until the file is dropped.
+pub(crate) fn lock(folder: &Path) -> Result<File, EvalError> {
     let path = folder.join(".lock");
     let mut lock = OpenOptions::new()
         .create(true)

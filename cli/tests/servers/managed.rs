@@ -81,8 +81,8 @@ fn a_server_is_started_used_and_ended_with_all_its_processes() {
             "the engine outlived its server"
         );
     }
-    let held = fs::read_dir(folder.join("outputs/.hold")).expect("there");
-    assert_eq!(held.count(), 0);
+    assert!(folder.join("outputs/.hold/eval_step_500").is_dir());
+    assert!(!folder.join("outputs/.hold/eval_step_500/model").exists());
 }
 
 #[test]
@@ -261,6 +261,15 @@ fn whoever_kills_codejury_kills_its_server() {
         let asked = || rows(&folder.join("requests.jsonl")).len();
         let before = asked();
         wait_until("it generates", || asked() > before + 3);
+        let second = folder.run(MANAGED);
+        assert_eq!(second.code, 2, "{}", second.stderr);
+        assert!(
+            second
+                .stderr
+                .contains("eval_step_500 is in use by another codejury (process "),
+            "{}",
+            second.stderr
+        );
         kill(Pid::from_raw(child.id() as i32), signal).expect("killed");
         let status = child.wait().expect("ended");
         if signal == Signal::SIGINT {
@@ -271,8 +280,15 @@ fn whoever_kills_codejury_kills_its_server() {
     let ended = folder.run(MANAGED);
     assert_eq!(ended.code, 0, "{}", ended.stderr);
     assert_eq!(summary(&folder)["accepted_at_1"], 1.0);
-    // A whole folder twice at once is refused.
-    let asked = rows(&folder.join("requests.jsonl")).len();
+    let requests = rows(&folder.join("requests.jsonl"));
+    // Under one path each time: a real server's fingerprint hangs on it, and its compiled kernels.
+    assert!(
+        requests
+            .iter()
+            .all(|row| row["model"] == requests[0]["model"])
+    );
+    assert!(!folder.join("outputs/.hold/eval_step_500/model").exists());
+    let asked = requests.len();
     assert!(asked <= 40 + 2 * 4, "{asked} requests for 40 samples");
 }
 
