@@ -130,14 +130,20 @@ impl ResultsFolder {
             Ok(text) => {
                 let there: Run = serde_json::from_slice(&text)
                     .map_err(|error| EvalError::read(&run_path)(error.into()))?;
-                if datasets == Datasets::MayGrow {
-                    adopt_datasets(&mut settings, &there.settings);
+                if has_rows(path)? {
+                    if datasets == Datasets::MayGrow {
+                        adopt_datasets(&mut settings, &there.settings);
+                    }
+                    check_settings(path, &there.settings, &settings, datasets)?;
+                    let grown = leaves(&there.settings) != leaves(&settings);
+                    // What stands there was true when the results began.
+                    environment = there.environment;
+                    grown
+                } else {
+                    // Nothing was made with them yet: whoever mends what kept a server from
+                    // starting need not discard anything.
+                    true
                 }
-                check_settings(path, &there.settings, &settings, datasets)?;
-                let grown = leaves(&there.settings) != leaves(&settings);
-                // What stands there was true when the results began.
-                environment = there.environment;
-                grown
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 if verdicts.exists() {
@@ -630,6 +636,24 @@ pub(crate) fn lock(folder: &Path) -> Result<File, EvalError> {
     };
     write(&mut lock).map_err(EvalError::write(&path))?;
     Ok(lock)
+}
+
+/// Whether a folder holds a completion or a verdict.
+fn has_rows(path: &Path) -> Result<bool, EvalError> {
+    for kind in ["completions", "verdicts"] {
+        let folder = path.join(kind);
+        let files = match fs::read_dir(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            files => files.map_err(EvalError::read(&folder))?,
+        };
+        for file in files {
+            let size = file.and_then(|file| Ok(file.metadata()?.len()));
+            if size.map_err(EvalError::read(&folder))? > 0 {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
 }
 
 fn if_there(result: io::Result<()>) -> io::Result<()> {
