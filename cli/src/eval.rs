@@ -237,7 +237,7 @@ impl Talk {
 
     /// `generated 120 of 317 (14.2 a second), judged 80; success 50, timeout 2`.
     fn state(&self) -> String {
-        let seconds = self.begun.elapsed().as_secs_f64().max(1e-3);
+        let seconds = self.begun.elapsed().as_secs_f64().max(1.0);
         let rate = |n: usize| n as f64 / seconds;
         let counts: Vec<String> = self
             .counts
@@ -266,6 +266,14 @@ impl Talk {
             text += &format!("; {}", counts.join(", "));
         }
         text
+    }
+
+    /// Starts the clock for rates: what came before was a server that loads.
+    fn work_begins(&mut self) {
+        if self.generated_now == 0 && self.judged_now == 0 {
+            self.begun = Instant::now();
+            self.last_line = self.begun;
+        }
     }
 
     fn show(&mut self) {
@@ -405,9 +413,9 @@ impl Observer for Talk {
                         *bar = ProgressBar::new(self.samples as u64).with_style(style);
                     }
                 }
-                self.begun = Instant::now();
             }
             Progress::Generated { dataset, row } => {
+                self.work_begins();
                 self.generated += 1;
                 self.generated_now += 1;
                 self.tokens_now += row.gen_tokens.unwrap_or(0);
@@ -425,6 +433,7 @@ impl Observer for Talk {
                 self.show();
             }
             Progress::Verdict(verdict) => {
+                self.work_begins();
                 self.judged += 1;
                 self.judged_now += 1;
                 *self.counts.entry(verdict.error_type).or_default() += 1;
