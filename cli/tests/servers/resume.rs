@@ -1,5 +1,6 @@
 //! An evaluation that is killed again and again ends with the files of one that was not.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::time::Duration;
 
@@ -8,18 +9,20 @@ use serde_json::{Value, json};
 use crate::support::{Folder, wait_until};
 use crate::{Fake, plan, rows, setup};
 
-/// Files of a results folder, times taken out.
+/// Files of an evaluation, times taken out.
 fn fingerprint(folder: &Folder) -> Vec<(String, String)> {
-    let out = folder.join("outputs/eval_step_500");
+    let out = folder.join("outputs");
     let names = [
-        "completions/d.jsonl",
-        "prompts/d.jsonl",
-        "verdicts/d.jsonl",
-        "qa_logs/d_qa.jsonl",
-        "qa_logs/qa_summary.json",
-        "metrics.json",
-        "summary.json",
-        "run.json",
+        "eval_step_500/completions/d.jsonl",
+        "eval_step_500/prompts/d.jsonl",
+        "eval_step_500/verdicts/d.jsonl",
+        "eval_step_500/qa_logs/d_qa.jsonl",
+        "eval_step_500/qa_logs/qa_summary.json",
+        "eval_step_500/metrics.json",
+        "eval_step_500/summary.json",
+        "eval_step_500/run.json",
+        "best_checkpoint.json",
+        "metrics.jsonl",
     ];
     let mut files = Vec::new();
     for name in names {
@@ -50,16 +53,18 @@ fn fingerprint(folder: &Folder) -> Vec<(String, String)> {
 fn strip(value: &mut Value) {
     match value {
         Value::Object(fields) => {
-            for key in [
+            let measured = [
                 "usage",
                 "judge_time",
                 "gen_time",
                 "path",
                 "cached",
                 "near_limit",
-            ] {
-                fields.remove(key);
-            }
+                "eval/d/throughput",
+                "eval/d/avg_judge_time",
+                "eval/d/wall_clock_time",
+            ];
+            fields.retain(|key, _| !measured.contains(&key.as_str()));
             fields.values_mut().for_each(strip);
         }
         Value::Array(items) => items.iter_mut().for_each(strip),
@@ -106,17 +111,39 @@ impl Draw {
     }
 }
 
+/// A folder whose model is right, wrong, and fails in some ways, with programs that take their time, so
+/// that judging goes on beside generating and after it.
+fn mixed(count: usize) -> (Folder, Value) {
+    let folder = setup(count, "chat");
+    let settings = folder.read("eval.toml") + "[selection]\ndataset = \"d\"\n";
+    folder.file("eval.toml", settings);
+    let mut plan = plan(&folder, count, json!([]));
+    for i in 0..count {
+        let program = match i % 5 {
+            0 => format!("import time\ntime.sleep(0.4)\nprint({i})"),
+            1 => "print(-1)".to_owned(),
+            2 => "print(".to_owned(),
+            3 => "print(1 // 0)".to_owned(),
+            _ => continue,
+        };
+        plan["answers"][format!("<{i}>")] = json!(format!("```python\n{program}\n```"));
+    }
+    // These never fit.
+    plan["tokens"] = json!({"<19>": 7000, "<44>": 7000});
+    (folder, plan)
+}
+
 #[test]
 fn killed_at_twenty_random_points_it_ends_with_the_same_files() {
     const COUNT: usize = 200;
     const KILLS: usize = 20;
     let line = |url: &str| format!("eval --config eval.toml --step 500 --base-url {url}");
-    let whole = setup(COUNT, "chat");
-    let fake = Fake::start(&whole, &plan(&whole, COUNT, json!([])));
-    assert_eq!(whole.run(&line(&fake.url())).code, 0);
+    let (whole, plan) = mixed(COUNT);
+    let fake = Fake::start(&whole, &plan);
+    let ended = whole.run(&line(&fake.url()));
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
 
-    let folder = setup(COUNT, "chat");
-    let mut plan = plan(&folder, COUNT, json!([]));
+    let (folder, mut plan) = mixed(COUNT);
     plan["delay_s"] = json!(0.25);
     let fake = Fake::start(&folder, &plan);
     let url = fake.url();
@@ -124,6 +151,9 @@ fn killed_at_twenty_random_points_it_ends_with_the_same_files() {
     let generated = || whole_rows(&folder, "completions").len();
     let judged = || whole_rows(&folder, "verdicts").len();
     let mut draw = Draw::new();
+    // Every row that was on disk after a kill, byte for byte with its times.
+    let (mut generated_rows, mut judged_rows) = (BTreeSet::new(), BTreeSet::new());
+    let mut behind = 0;
     // Twenty in its midst, and three while its files are completed.
     for kill in 0..KILLS + 3 {
         let point = draw.point();
@@ -156,6 +186,9 @@ fn killed_at_twenty_random_points_it_ends_with_the_same_files() {
         );
         let _ = child.kill();
         let _ = child.wait();
+        generated_rows.extend(whole_lines(&folder, "completions"));
+        judged_rows.extend(whole_lines(&folder, "verdicts"));
+        behind = behind.max(generated() - judged());
         // What was on disk is not asked for again.
         for request in &rows(&folder.join("requests.jsonl"))[counts.0..] {
             let text = request.to_string();
@@ -173,6 +206,14 @@ fn killed_at_twenty_random_points_it_ends_with_the_same_files() {
     for ((name, left), (_, right)) in fingerprint(&whole).iter().zip(fingerprint(&folder)) {
         assert_eq!(left, &right, "{name}");
     }
+    // Nothing was generated or judged a second time once it was on disk.
+    for (kind, before) in [("completions", generated_rows), ("verdicts", judged_rows)] {
+        let last: BTreeSet<String> = whole_lines(&folder, kind).into_iter().collect();
+        assert_eq!(last.len(), COUNT);
+        let lost: Vec<&String> = before.difference(&last).collect();
+        assert!(lost.is_empty(), "{kind}: {lost:?}");
+    }
+    assert!(behind > 4, "judging was never behind: {behind}");
     let asked = asked();
     assert!(
         asked <= COUNT + KILLS * 4,
@@ -181,11 +222,16 @@ fn killed_at_twenty_random_points_it_ends_with_the_same_files() {
     eprintln!("{asked} requests for {COUNT} samples in {KILLS} kills");
 }
 
-/// Whole rows of a file of the evaluation, which may end in half a line.
-fn whole_rows(folder: &Folder, of: &str) -> Vec<Value> {
+/// Whole lines of a file of the evaluation, which may end in half a line.
+fn whole_lines(folder: &Folder, of: &str) -> Vec<String> {
     let path = folder.join(format!("outputs/eval_step_500/{of}/d.jsonl"));
     let text = fs::read_to_string(path).unwrap_or_default();
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-    let rows = whole.lines().map(serde_json::from_str);
+    whole.lines().map(str::to_owned).collect()
+}
+
+fn whole_rows(folder: &Folder, of: &str) -> Vec<Value> {
+    let rows = whole_lines(folder, of).into_iter();
+    let rows = rows.map(|line| serde_json::from_str(&line));
     rows.collect::<Result<_, _>>().expect("rows")
 }
