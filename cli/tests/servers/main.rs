@@ -151,6 +151,10 @@ fn every_failure_that_passes_is_tried_again_and_costs_nothing() {
         "done_without_finish",
         "reset",
         "garbage",
+        "two_choices",
+        "ended_twice",
+        "no_choice",
+        "plain_without_finish",
         "plain",
     ];
     if has_transcripts() {
@@ -166,7 +170,15 @@ fn every_failure_that_passes_is_tried_again_and_costs_nothing() {
             .zip(&kinds)
             .map(|(i, kind)| json!({"match": format!("<{i}>"), "times": 2, "do": kind}))
             .collect();
-        let fake = Fake::start(&folder, &plan(&folder, count, json!(faults)));
+        let mut plan = plan(&folder, count, json!(faults));
+        if style == "completion" {
+            // The fifth stop string is not sent, and holds all the same.
+            for i in 0..count {
+                let text = format!("```python\nprint({i})\n```\nprint(x)\n");
+                plan["answers"][format!("<{i}>")] = json!(text);
+            }
+        }
+        let fake = Fake::start(&folder, &plan);
         let ended = eval(&folder, &fake.url());
         assert_eq!(ended.code, 0, "{style}: {}", ended.stderr);
         let summary = summary(&folder);
@@ -213,6 +225,88 @@ fn every_failure_that_passes_is_tried_again_and_costs_nothing() {
 }
 
 #[test]
+fn a_busy_server_is_asked_more_often_than_a_broken_one() {
+    let folder = setup(2, "chat");
+    let settings = folder
+        .read("eval.toml")
+        .replace("retry_delay_ms = 20", "retries = 1\nretry_delay_ms = 5");
+    folder.file("eval.toml", settings);
+    // No server says after which time it may be asked again.
+    let faults = json!([
+        {"match": "<0>", "times": 6, "do": "busy"},
+        {"match": "<1>", "times": 2, "do": "engine"},
+    ]);
+    let fake = Fake::start(&folder, &plan(&folder, 2, faults));
+    let ended = eval(&folder, &fake.url());
+    assert_eq!(ended.code, 4, "{}", ended.stderr);
+    let rows = completions(&folder);
+    assert!(rows[0]["completion"].is_string(), "{}", rows[0]);
+    assert_eq!(rows[1]["error"], "server_failed");
+    assert_eq!(
+        rows[1]["error_detail"].as_str().map(|text| &text[..5]),
+        Some("500: ")
+    );
+    // What the server did not do is not charged to the model, and done next time.
+    let verdicts = self::rows(&folder.join("outputs/eval_step_500/verdicts/d.jsonl"));
+    assert_eq!(verdicts[1]["error_type"], "api_error");
+    assert_eq!(eval(&folder, &fake.url()).code, 0);
+    assert_eq!(summary(&folder)["accepted_at_1"], 1.0);
+    assert_eq!(self::rows(&folder.join("requests.jsonl")).len(), 7 + 2 + 1);
+}
+
+#[test]
+fn what_one_request_is_refused_for_is_not_sent_again_nor_counted_as_wrong() {
+    let folder = setup(60, "chat");
+    let faults = json!([{"match": "<7>", "times": 1, "do": "refuse"}]);
+    let fake = Fake::start(&folder, &plan(&folder, 60, faults));
+    let ended = eval(&folder, &fake.url());
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    assert_eq!(completions(&folder)[7]["error"], "request_refused");
+    assert_eq!(summary(&folder)["n_judged"], 59);
+    assert_eq!(summary(&folder)["accepted_at_1_judged"], 1.0);
+    assert_eq!(rows(&folder.join("requests.jsonl")).len(), 60);
+    // It is ours to mend, so the next run tries again.
+    assert_eq!(eval(&folder, &fake.url()).code, 0);
+    assert_eq!(summary(&folder)["n_judged"], 60);
+    assert_eq!(rows(&folder.join("requests.jsonl")).len(), 61);
+}
+
+#[test]
+fn as_many_requests_are_in_flight_as_settings_say_and_each_sample_is_one() {
+    let folder = setup(8, "completion");
+    let mut plan = plan(&folder, 8, json!([]));
+    plan["delay_s"] = json!(0.1);
+    let fake = Fake::start(&folder, &plan);
+    let line = format!(
+        "eval --config eval.toml --step 500 --base-url {} --set sampling.samples=3 \
+         --set sampling.temperature=0.8 --set sampling.seed=40",
+        fake.url()
+    );
+    let ended = folder.run(&line);
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    let requests = rows(&folder.join("requests.jsonl"));
+    let most = requests.iter().filter_map(|row| row["in_flight"].as_u64());
+    assert_eq!(most.max(), Some(4));
+    // Each under a name of its own, by which the server's log knows it, and with its own seed.
+    let mut asked: Vec<(String, u64)> = requests
+        .iter()
+        .map(|row| {
+            assert_eq!(row["body"]["n"], 1);
+            let id = row["id"].as_str().expect("an id").to_owned();
+            (id, row["body"]["seed"].as_u64().expect("a seed"))
+        })
+        .collect();
+    asked.sort();
+    let expected: Vec<(String, u64)> = (0..8)
+        .flat_map(|i| (0..3).map(move |n| (format!("codejury-p-{i}-{n}"), 40 + n)))
+        .collect();
+    assert_eq!(asked, expected);
+    for row in completions(&folder) {
+        assert_eq!(row["seed"].as_u64(), row["sample"].as_u64().map(|n| 40 + n));
+    }
+}
+
+#[test]
 fn an_idle_connection_that_the_server_closed_costs_nothing() {
     let folder = setup(12, "chat");
     let mut plan = plan(&folder, 12, json!([]));
@@ -252,8 +346,11 @@ fn a_prompt_that_is_too_long_is_its_own_and_never_wrong() {
             json!([{"match": "<7>", "times": 99, "do": "too_long"}]),
         );
         plan["tokenize"] = json!(counts);
-        // Problem 8 fits, but not with all the tokens that it may use.
+        // Problem 8 fits, but not with all the tokens that it may use; no server says so.
         plan["tokens"] = json!({"<7>": 6144, "<8>": 6000});
+        let cut = "```python\nprint(8)\n```\n…";
+        plan["answers"]["<8>"] = json!(cut);
+        plan["lowered"] = json!({cut: 144});
         let fake = Fake::start(&folder, &plan);
         let ended = eval(&folder, &fake.url());
         assert_eq!(ended.code, 0, "{}", ended.stderr);
@@ -263,8 +360,18 @@ fn a_prompt_that_is_too_long_is_its_own_and_never_wrong() {
         assert_eq!(summary["accepted_at_1_judged"], 1.0);
         let row = &completions(&folder)[7];
         assert_eq!(row["error"], "context_length", "{row}");
-        let limit = if counts { 144 } else { 2048 };
-        assert_eq!(completions(&folder)[8]["max_tokens"], limit);
+        let row = &completions(&folder)[8];
+        assert_eq!(
+            (&row["max_tokens"], &row["gen_tokens"]),
+            (&json!(144), &json!(144))
+        );
+        assert_eq!(row["truncated"], true);
+        assert_eq!(
+            summary["truncation_rate"]
+                .as_f64()
+                .map(|rate| (rate * 59.0).round()),
+            Some(1.0)
+        );
         let asked = || {
             let requests = rows(&folder.join("requests.jsonl"));
             let of = |row: &&Value| row.to_string().contains("<7>");
@@ -302,6 +409,34 @@ fn a_server_that_refuses_everything_ends_the_run_and_counts_nothing() {
 }
 
 #[test]
+fn what_a_running_server_does_not_offer_is_said_at_once() {
+    let folder = setup(2, "chat");
+    let fake = Fake::start(&folder, &plan(&folder, 2, json!([])));
+    let eval = |more: &str| {
+        let url = fake.url();
+        folder.run(&format!(
+            "eval --config eval.toml --step 500 --base-url {url} {more}"
+        ))
+    };
+    let cases = [
+        ("--model-name other", "does not offer \"other\""),
+        (
+            "--set sampling.max_new_tokens=6144",
+            "leaves none for a prompt",
+        ),
+    ];
+    for (more, said) in cases {
+        let ended = eval(more);
+        assert_eq!(ended.code, 2, "{more}: {}", ended.stderr);
+        assert!(ended.stderr.contains(said), "{more}: {}", ended.stderr);
+    }
+    assert!(!folder.join("requests.jsonl").exists());
+    let ended = folder.run("eval --config eval.toml --step 500 --base-url http://127.0.0.1:9/v1 --set generator.retries=1");
+    assert_eq!(ended.code, 4, "{}", ended.stderr);
+    assert!(ended.stderr.contains("nobody answers"), "{}", ended.stderr);
+}
+
+#[test]
 fn a_lost_server_is_exit_4_and_the_next_run_asks_only_for_what_is_missing() {
     let folder = setup(30, "chat");
     let faults = json!([{"match": "<1", "times": 999, "do": "engine"}]);
@@ -335,6 +470,37 @@ fn a_lost_server_is_exit_4_and_the_next_run_asks_only_for_what_is_missing() {
     let asked = rows(&folder.join("requests.jsonl")).len();
     assert_eq!(asked, 30 - done.len());
     assert!(folder.join("outputs/metrics.jsonl").exists());
+}
+
+#[test]
+fn a_server_that_is_restarted_meanwhile_costs_nothing() {
+    let folder = setup(30, "chat");
+    let settings = folder
+        .read("eval.toml")
+        .replace("retry_delay_ms = 20", "retry_delay_ms = 300");
+    folder.file("eval.toml", settings);
+    let mut plan = plan(&folder, 30, json!([]));
+    plan["delay_s"] = json!(0.1);
+    let fake = Fake::start(&folder, &plan);
+    let (url, port) = (fake.url(), fake.port);
+    let line = format!("eval --config eval.toml --step 500 --base-url {url}");
+    let child = folder.command(line.split_whitespace()).spawn();
+    let child = child.expect("starts");
+    wait_until("it generates", || {
+        rows(&folder.join("requests.jsonl")).len() > 5
+    });
+    // What was in flight ends without an answer; then nobody listens.
+    drop(fake);
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    let _fake = Fake::start_on(&folder, &plan, port);
+    let ended = end_of(child);
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    assert_eq!(summary(&folder)["accepted_at_1"], 1.0);
+    let asked = rows(&folder.join("requests.jsonl")).len();
+    assert!(
+        (30..=34).contains(&asked),
+        "{asked} requests for 30 samples"
+    );
 }
 
 #[test]

@@ -30,7 +30,7 @@ with open(args.plan) as f:
     plan = json.load(f)
 faults = plan.get("faults", [])
 lock = threading.Lock()
-state = {"health": 200, "asked": 0}
+state = {"health": 200, "asked": 0, "in_flight": 0}
 
 TOO_LONG = {"error": {"message": "This model's maximum context length is 6144 tokens. However, your prompt "
                       "contains at least 6145 input tokens", "type": "BadRequestError",
@@ -67,7 +67,9 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def do_GET(self):
-        if self.path == "/health":
+        if state.get("told_to_end"):
+            return self.drop()
+        if self.path == "/health" and plan.get("health", True):
             return self.reply(state["health"], None)
         if self.path == "/v1/models":
             key = plan.get("key")
@@ -88,7 +90,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def event(self, chat, text, finish=None, **more):
-        choice = {"index": 0, "finish_reason": finish, "stop_reason": more.pop("stop_reason", None)}
+        choice = {"index": more.pop("index", 0), "finish_reason": finish, "stop_reason": more.pop("stop_reason", None)}
         choice |= {"delta": {"content": text}} if chat else {"text": text}
         self.chunk(b"data: " + json.dumps({"id": "x", "model": args.served_model_name,
                                           "choices": [choice], **more}).encode() + b"\n\n")
@@ -99,6 +101,15 @@ class Handler(BaseHTTPRequestHandler):
         self.connection.close()
 
     def do_POST(self):
+        with lock:
+            state["in_flight"] += 1
+        try:
+            self.post()
+        finally:
+            with lock:
+                state["in_flight"] -= 1
+
+    def post(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         chat = "messages" in body
         prompt = body["messages"][0]["content"] if chat else body.get("prompt", "")
@@ -114,18 +125,21 @@ class Handler(BaseHTTPRequestHandler):
             if not ready:
                 state["asked"] += 1
                 with open(plan["requests"], "a") as f:
-                    f.write(json.dumps({"path": self.path, "body": body}) + "\n")
+                    f.write(json.dumps({"path": self.path, "id": self.headers.get("X-Request-Id"), "body": body,
+                                        "in_flight": state["in_flight"], "model": args.model}) + "\n")
                 for candidate in faults:
                     if candidate["match"] in prompt and candidate["times"] > 0:
                         candidate["times"] -= 1
                         fault = candidate["do"]
                         break
+        if fault in ("die", "engine_dead", "sigterm"):
+            open(args.plan + ".died", "w").close()
         if plan.get("refuse_chat") and chat:
             return self.reply(400, NO_TEMPLATE)
         if len(body.get("stop", [])) > 4:
             return self.reply(400, TOO_MANY_STOPS)
         if ready:
-            fault = None
+            fault = plan.get("ready")
         time.sleep(0 if ready else plan.get("delay_s", 0))
         if fault == "error_event":
             self.stream()
@@ -152,6 +166,26 @@ class Handler(BaseHTTPRequestHandler):
             self.stream()
             self.event(chat, "half of")
             return self.drop()
+        if fault == "engine_dead":
+            # As a process whose engine was killed: it answers, but never again with a text.
+            state["health"] = 503
+            return self.reply(500, ENGINE)
+        if fault == "sigterm":
+            # As vLLM after SIGTERM: nobody listens any more, and who waits for an answer gets nothing.
+            state["told_to_end"] = True
+            server.shutdown()
+            server.socket.close()
+            time.sleep(600)
+        if fault in ("two_choices", "ended_twice", "no_choice"):
+            self.stream()
+            if fault != "no_choice":
+                self.event(chat, "one", "stop")
+                self.event(chat, "two", "stop", index=int(fault == "two_choices"))
+            self.chunk(b"data: [DONE]\n\n")
+            return self.chunk(b"")
+        if fault == "plain_without_finish":
+            message = {"message": {"content": "half of"}} if chat else {"text": "half of"}
+            return self.reply(200, {"choices": [{"index": 0, "finish_reason": None, **message}]})
         if fault == "done_without_finish":
             self.stream()
             self.event(chat, "half of")
@@ -177,7 +211,9 @@ class Handler(BaseHTTPRequestHandler):
         half = len(text) // 2
         self.event(chat, text[:half])
         self.event(chat, text[half:], "length" if text.endswith("…") else "stop")
-        usage = {"prompt_tokens": len(prompt) // 4, "completion_tokens": min(limit, len(text) // 4 + 1)}
+        # Silently lowered where the context leaves less.
+        tokens = min(limit, plan.get("lowered", {}).get(text, len(text) // 4 + 1))
+        usage = {"prompt_tokens": len(prompt) // 4, "completion_tokens": tokens}
         self.chunk(b"data: " + json.dumps({"choices": [], "usage": usage,
                                           "system_fingerprint": "vllm-fake"}).encode() + b"\n\n")
         self.chunk(b"data: [DONE]\n\n")
@@ -216,12 +252,9 @@ if start == "context_too_long":
 if start == "never_ready":
     print("INFO still loading, for ever", flush=True)
     time.sleep(600)
-if start == "once":
-    # Dies at its first request of the first life.
-    marker = args.plan + ".lived"
-    if os.path.exists(marker):
-        faults.clear()
-    open(marker, "w").close()
+if start == "once" and os.path.exists(args.plan + ".died"):
+    # The first life has ended by its fault.
+    faults.clear()
 if plan.get("worker"):
     # An engine process of its own, as vLLM has; it ignores SIGTERM.
     if os.fork() == 0:
@@ -233,3 +266,5 @@ time.sleep(plan.get("start_delay_s", 0))
 server = Server(("127.0.0.1", args.port), Handler)
 print("listening on", args.port, flush=True)
 server.serve_forever()
+# Told to end; it waits until its clients hang up.
+time.sleep(600)

@@ -293,7 +293,8 @@ impl Client {
             } else {
                 plain.extend_from_slice(&chunk);
             }
-            if plain.len() > MAX_ANSWER_BYTES || answer.text.len() > MAX_ANSWER_BYTES {
+            let held = plain.len() + answer.pending.len() + answer.text.len();
+            if held > MAX_ANSWER_BYTES {
                 return Err(Trouble::Broken("the answer never ends".into()));
             }
         }
@@ -562,7 +563,7 @@ mod tests {
 
     #[test]
     fn a_failure_is_told_by_its_kind() {
-        let cases: [(u16, &str, &str); 8] = [
+        let cases: [(u16, &str, &str); 10] = [
             (
                 400,
                 r#"{"error":{"message":"x","param":"input_tokens"}}"#,
@@ -575,6 +576,12 @@ mod tests {
             ),
             (401, r#"{"error":"Unauthorized"}"#, "request_refused"),
             (404, r#"{"detail":"Not Found"}"#, "request_refused"),
+            (405, "", "request_refused"),
+            (
+                422,
+                r#"{"detail":[{"msg":"Field required"}]}"#,
+                "request_refused",
+            ),
             (429, "slow down", "server_busy"),
             (503, r#"{"error":{"message":"busy"}}"#, "server_busy"),
             (
@@ -591,5 +598,124 @@ mod tests {
                 "{status} {body}"
             );
         }
+    }
+
+    /// What becomes of an answer with this status.
+    fn outcome(status: u16, streamed: bool, body: &[u8]) -> Result<Generated, Trouble> {
+        if status != 200 {
+            return Err(refusal(status, body));
+        }
+        let mut reader = Reader::default();
+        match streamed {
+            true => reader.read(body)?,
+            false => reader.plain(body)?,
+        }
+        reader.finish()
+    }
+
+    #[test]
+    fn what_real_servers_answered_is_taken_for_what_it_was() {
+        let transcripts = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/vllm-transcripts");
+        let mut whole = 0;
+        for version in ["0.16.0", "0.32.0"] {
+            let Ok(files) = std::fs::read_dir(format!("{transcripts}/{version}")) else {
+                eprintln!("skipped: {transcripts}/{version} is not there");
+                return;
+            };
+            for file in files.map(|file| file.expect("listed").path()) {
+                let text = std::fs::read(&file).expect("read");
+                let exchange: Value = serde_json::from_slice(&text).expect("JSON");
+                let path = exchange["request"]["path"].as_str().expect("a path");
+                let response = &exchange["response"];
+                if !path.ends_with("/completions") || response.is_null() {
+                    continue;
+                }
+                let name = exchange["name"].as_str().expect("a name");
+                let status = response["status"].as_u64().expect("a status") as u16;
+                let (streamed, body) = match (&response["sse_text"], &response["body_text"]) {
+                    (Value::String(events), _) => (true, events.clone()),
+                    (_, Value::String(text)) => (false, text.clone()),
+                    _ => (false, response["body"].to_string()),
+                };
+                let several = [
+                    "chat-n3",
+                    "completion-many-prompts",
+                    "n-20",
+                    "stream-chat-n2",
+                ];
+                let failed = [
+                    "enginekill",
+                    "sigterm",
+                    "pause-abort",
+                    "dev-9-greedy-after-bad",
+                ];
+                let starts = |names: &[&str]| names.iter().any(|start| name.starts_with(start));
+                let expected = match status {
+                    _ if starts(&several) || starts(&failed) => "server_failed",
+                    200 => "whole",
+                    503 => "server_busy",
+                    _ if name.ends_with("prompt-too-long") => "context_length",
+                    // The newer version lowers it and says nothing.
+                    _ if name == "err-max-tokens-over-context" => "context_length",
+                    _ => "request_refused",
+                };
+                let outcome = outcome(status, streamed, body.as_bytes());
+                let word = outcome.as_ref().map_or_else(Trouble::word, |_| "whole");
+                assert_eq!(word, expected, "{version} {name}: {outcome:?}");
+                if let Ok(generated) = outcome {
+                    whole += 1;
+                    assert!(matches!(
+                        generated.finish_reason.as_str(),
+                        "stop" | "length"
+                    ));
+                    let counted = response["body"]["usage"]["completion_tokens"].as_u64();
+                    assert!(
+                        streamed || generated.gen_tokens == counted,
+                        "{version} {name}"
+                    );
+                }
+            }
+        }
+        assert!(whole > 90, "{whole} whole answers");
+    }
+
+    #[test]
+    fn a_connection_that_the_server_is_about_to_close_is_not_used() {
+        use std::io::{BufRead as _, BufReader, Write as _};
+        use std::sync::Arc;
+        use std::sync::atomic::{AtomicUsize, Ordering};
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+        let base = format!("http://{}/v1", listener.local_addr().expect("bound"));
+        let accepted = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&accepted);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                count.fetch_add(1, Ordering::SeqCst);
+                std::thread::spawn(move || {
+                    let mut out = stream.try_clone().expect("cloned");
+                    for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                        if line.is_empty() {
+                            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+                            out.write_all(answer).expect("written");
+                        }
+                    }
+                });
+            }
+        });
+        let config = crate::config::EvalConfig::load(None, &[]).expect("the defaults");
+        let client = Client::new(&base, &config.generator).expect("a client");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        runtime.block_on(async {
+            // vLLM closes after five seconds; a request that crosses that is lost.
+            for (idle_ms, connections) in [(0, 1), (500, 1), (4500, 2)] {
+                tokio::time::sleep(Duration::from_millis(idle_ms)).await;
+                assert_eq!(client.healthy().await, Ok(Some(true)));
+                let accepted = accepted.load(Ordering::SeqCst);
+                assert_eq!(accepted, connections, "after {idle_ms} ms");
+            }
+        });
     }
 }

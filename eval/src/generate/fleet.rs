@@ -439,7 +439,14 @@ impl Shared {
             max_stop_strings: self.config.generator.max_stop_strings,
             request_id: id,
         };
-        Ok((max_tokens, client.generate(&ask).await?))
+        let generated = client.generate(&ask).await?;
+        // A server that does not count may have lowered it all the same.
+        if generated.finish_reason == "length"
+            && let Some(tokens) = generated.gen_tokens
+        {
+            max_tokens = max_tokens.min(tokens);
+        }
+        Ok((max_tokens, generated))
     }
 
     /// Counts a sample without an answer; ends everything when nothing is answered any more.

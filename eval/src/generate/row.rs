@@ -43,7 +43,7 @@ pub struct CompletionRecord {
     pub gen_tokens: Option<u64>,
     /// Seconds from sending the request to the last byte.
     pub gen_time: Option<f64>,
-    /// The token limit that was sent: less than asked for where the context leaves less.
+    /// The token limit that held: less than asked for where the context leaves less.
     pub max_tokens: Option<u64>,
     /// The seed that was sent.
     pub seed: Option<u64>,
