@@ -91,7 +91,9 @@ pub(crate) fn config(args: &ConfigArgs) -> anyhow::Result<ExitCode> {
 }
 
 pub(crate) fn guard(args: &GuardArgs) -> anyhow::Result<ExitCode> {
-    let status = ::eval::guard(&args.command, args.grace)?;
+    // A batch system that ends a job signals every process of it; the server must not outlive its guard.
+    let told = interrupt::switch()?;
+    let status = ::eval::guard(&args.command, args.grace, &|| told.is_cancelled())?;
     // Its caller reads the status of the server, which is none of ours.
     std::process::exit(status)
 }

@@ -207,7 +207,7 @@ impl Campaign {
         if let (Some(model), GeneratorKind::Vllm) = (&subject.model, self.config.generator.kind)
             && subject.step.is_some()
         {
-            let name = folder.file_name().unwrap_or_default().to_string_lossy();
+            let name = folder.file_name().unwrap_or_default();
             let holds = out.join(".hold");
             remove_abandoned(&holds);
             // A second process must not take the files from under a server. The name is the same each

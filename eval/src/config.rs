@@ -399,6 +399,20 @@ impl EvalConfig {
                 "server.replicas must be at least 1",
             ),
             (
+                self.server.port == 0
+                    || self
+                        .server
+                        .port
+                        .checked_add(self.server.replicas.saturating_sub(1))
+                        .is_some(),
+                "server.port leaves too few ports above it for server.replicas",
+            ),
+            (
+                self.generator.kind != GeneratorKind::Vllm
+                    || sampling.max_new_tokens < self.server.max_model_len,
+                "sampling.max_new_tokens must be below server.max_model_len, which holds the prompt too",
+            ),
+            (
                 self.judging.run_timeout_s >= 0.001 && self.judging.run_timeout_s <= 86_400.0,
                 "judging.run_timeout_s must be between 0.001 and 86400 (a day)",
             ),

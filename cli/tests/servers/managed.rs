@@ -87,23 +87,40 @@ fn a_server_is_started_used_and_ended_with_all_its_processes() {
 
 #[test]
 fn a_server_that_dies_is_started_again_and_its_samples_lose_nothing() {
-    let folder = setup(8, "chat");
-    let mut plan = plan(
-        &folder,
-        8,
-        json!([{"match": "<3>", "times": 1, "do": "die"}]),
-    );
-    plan["start"] = json!("once");
-    managed(&folder, &plan, "");
-    let ended = folder.run(MANAGED);
-    assert_eq!(ended.code, 0, "{}", ended.stderr);
-    assert!(
-        ended.stderr.contains("starting it again"),
-        "{}",
-        ended.stderr
-    );
-    assert_eq!(summary(&folder)["accepted_at_1"], 1.0);
-    assert_eq!(left(&folder), [0; 0]);
+    let cases = [
+        ("die", ""),
+        // Another server may still answer.
+        ("die", "replicas = 2"),
+        // Its process lives, and says that its engine does not.
+        ("engine_dead", ""),
+        // It was told to end: whoever waits for an answer would wait for ever.
+        ("sigterm", ""),
+    ];
+    for (fault, more) in cases {
+        let folder = setup(8, "chat");
+        let patient = folder
+            .read("eval.toml")
+            .replace("silence_timeout_s = 1.0", "silence_timeout_s = 600.0");
+        folder.file("eval.toml", patient);
+        let mut plan = plan(
+            &folder,
+            8,
+            json!([{"match": "<3>", "times": 1, "do": fault}]),
+        );
+        plan["start"] = json!("once");
+        plan["worker"] = json!(true);
+        managed(&folder, &plan, more);
+        let ended = folder.run(MANAGED);
+        assert_eq!(ended.code, 0, "{fault}: {}", ended.stderr);
+        assert!(
+            ended.stderr.contains("starting it again"),
+            "{fault}: {}",
+            ended.stderr
+        );
+        assert_eq!(summary(&folder)["accepted_at_1"], 1.0, "{fault}");
+        assert_eq!(summary(&folder)["api_error_rate"], 0.0, "{fault}");
+        assert_eq!(left(&folder), [0; 0], "{fault}");
+    }
 }
 
 #[test]
@@ -198,17 +215,109 @@ fn a_server_that_cannot_do_what_is_asked_says_so_before_anything_is_asked() {
         assert_eq!(left(&folder), [0; 0]);
     }
     let folder = setup(2, "chat");
-    let mut plan = plan(&folder, 2, json!([]));
-    plan["refuse_chat"] = json!(true);
-    managed(&folder, &plan, "");
+    managed(&folder, &plan(&folder, 2, json!([])), "");
+    let nameless = folder.read("eval.toml").replace("\"{name}\"", "\"other\"");
+    folder.file("eval.toml", nameless);
     let ended = folder.run(MANAGED);
-    assert_eq!(ended.code, 4);
+    assert_eq!(ended.code, 4, "{}", ended.stderr);
     assert!(
-        ended.stderr.contains("needs a chat template"),
+        ended.stderr.contains("does not offer \"step-500\""),
         "{}",
         ended.stderr
     );
     assert_eq!(left(&folder), [0; 0]);
+    // One without a page for its health is ready when it generates.
+    let folder = setup(2, "chat");
+    let mut plan = plan(&folder, 2, json!([]));
+    plan["health"] = json!(false);
+    managed(&folder, &plan, "ready_timeout_s = 30");
+    let ended = folder.run(MANAGED);
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+}
+
+#[test]
+fn whatever_ends_a_start_leaves_no_server() {
+    let folder = setup(2, "chat");
+    let mut plan = plan(&folder, 2, json!([]));
+    plan["start"] = json!("never_ready");
+    managed(&folder, &plan, "replicas = 2");
+    let log = |replica| {
+        let name = format!("outputs/eval_step_500/server/server_{replica}.log");
+        fs::read_to_string(folder.join(name)).unwrap_or_default()
+    };
+    for (signal, code) in [
+        (Signal::SIGINT, Some(130)),
+        (Signal::SIGTERM, Some(130)),
+        (Signal::SIGKILL, None),
+    ] {
+        let _ = fs::remove_dir_all(folder.join("outputs"));
+        let child = folder
+            .command(MANAGED.split_whitespace())
+            .spawn()
+            .expect("starts");
+        wait_until("both load", || {
+            (0..2).all(|replica| log(replica).contains("still loading"))
+        });
+        kill(Pid::from_raw(child.id() as i32), signal).expect("killed");
+        let output = child.wait_with_output().expect("ended");
+        assert_eq!(output.status.code(), code, "{signal}");
+        if code.is_some() {
+            assert_eq!(left(&folder), [0; 0], "{signal}");
+        }
+        wait_until("nothing is left", || left(&folder).is_empty());
+    }
+}
+
+#[test]
+fn a_guard_that_is_told_to_end_ends_its_server() {
+    let folder = setup(2, "chat");
+    let mut plan = plan(&folder, 2, json!([]));
+    plan["worker"] = json!(true);
+    managed(&folder, &plan, "");
+    let plan = folder.join("plan.json");
+    let mut command = folder.command([
+        "guard", "--grace", "2s", "--", "python3", FAKE, "serve", "m",
+    ]);
+    let mut guard = command
+        .args(["--port", &crate::free_port().to_string(), "--plan"])
+        .arg(plan)
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .expect("starts");
+    // The guard, the server, and its engine.
+    wait_until("all run", || left(&folder).len() == 3);
+    kill(Pid::from_raw(guard.id() as i32), Signal::SIGTERM).expect("told");
+    guard.wait().expect("ended");
+    assert_eq!(left(&folder), [0; 0]);
+}
+
+#[test]
+fn watching_ends_and_says_which_steps_failed() {
+    for (until, tries) in [("--once", 1), ("--until-step 500", 3)] {
+        let folder = setup(2, "chat");
+        let mut plan = plan(&folder, 2, json!([]));
+        plan["start"] = json!("out_of_memory");
+        managed(&folder, &plan, "[watch]\npoll_s = 0.1");
+        let ended = folder.run(&format!("watch run --config eval.toml {until}"));
+        assert_eq!(ended.code, 4, "{until}: {}", ended.stderr);
+        let said = |text: &str| {
+            ended
+                .stderr
+                .lines()
+                .filter(|line| line.contains(text))
+                .count()
+        };
+        assert_eq!(
+            said("step 500: the model server ended"),
+            tries,
+            "{}",
+            ended.stderr
+        );
+        assert_eq!(said("torch.OutOfMemoryError"), tries, "{}", ended.stderr);
+        assert_eq!(said("hint: the accelerator's memory is full"), tries);
+        assert_eq!(said("steps that could not be evaluated: 500"), 1);
+        assert_eq!(left(&folder), [0; 0]);
+    }
 }
 
 #[test]

@@ -114,7 +114,7 @@ impl Fleet {
             replicas.push(Replica::new(0, client, None));
         }
         // All at once: loading takes minutes, and they share nothing but the disk.
-        let mut starting = Vec::new();
+        let mut starting = Starting::default();
         for launch in launches {
             let server = launch.start(&config.server)?;
             let client = Client::new(&server.base(), &config.generator)?;
@@ -123,11 +123,12 @@ impl Fleet {
                 command: server.command.clone(),
                 log: launch.log.clone(),
             });
-            starting.push((launch, server, client, Instant::now()));
+            starting.servers.push((launch, server, client));
         }
-        for (launch, mut server, client, begun) in starting {
+        let begun = Instant::now();
+        for (launch, server, client) in &mut starting.servers {
             let served = tokio::select! {
-                served = server.ready(&client, model, styles, config) => served?,
+                served = server.ready(client, model, styles, config) => served?,
                 () = stopped(stop) => return Err(EvalError::Interrupted),
             };
             tell(FleetEvent::Ready {
@@ -138,6 +139,8 @@ impl Fleet {
                 model: served.name,
                 max_model_len: served.max_model_len,
             });
+        }
+        for (launch, server, client) in starting.servers.drain(..) {
             let own = Own {
                 launch,
                 server: Mutex::new(server),
@@ -215,10 +218,31 @@ impl Fleet {
 
     /// Ends the servers that we started, in the right order: nothing is in flight any more.
     pub(crate) async fn close(self) {
-        for replica in &self.shared.replicas {
-            if let Some(own) = &replica.own {
-                own.server.lock().await.stop();
-            }
+        let own = || {
+            self.shared
+                .replicas
+                .iter()
+                .filter_map(|one| one.own.as_ref())
+        };
+        for own in own() {
+            own.server.lock().await.let_go();
+        }
+        for own in own() {
+            own.server.lock().await.stop();
+        }
+    }
+}
+
+/// Servers that are not ready yet. When one of them fails, all end at the same time.
+#[derive(Default)]
+struct Starting {
+    servers: Vec<(Launch, Server, Client)>,
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        for (_, server, _) in &mut self.servers {
+            server.let_go();
         }
     }
 }

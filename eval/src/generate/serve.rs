@@ -187,7 +187,8 @@ impl Server {
                 self.stop();
                 return Err(error);
             }
-            if let Ok(Some(true)) = client.healthy().await
+            // Not every server has a page for its health; what it can do is tried below.
+            if let Ok(Some(true) | None) = client.healthy().await
                 && let Ok(models) = client.models().await
             {
                 match models.into_iter().find(|model| model.name == name) {
@@ -237,10 +238,15 @@ impl Server {
         }
     }
 
+    /// Begins to end it, so that several end at the same time.
+    pub(crate) fn let_go(&mut self) {
+        drop(self.leash.take());
+    }
+
     /// Ends it in the right order and waits until it is gone. Does not wait longer than its grace
     /// and ten seconds.
     pub(crate) fn stop(&mut self) {
-        drop(self.leash.take());
+        self.let_go();
         let deadline = Instant::now() + self.grace + Duration::from_secs(10);
         while Instant::now() < deadline {
             if !matches!(self.guard.try_wait(), Ok(None)) {
@@ -398,12 +404,17 @@ fn diagnosis(shown: &[String]) -> Option<&'static str> {
 }
 
 /// The body of `codejury guard`: starts `command`, and ends it with its whole process group when
-/// standard input ends. Returns the exit status of the command, or 128 + the signal's number.
+/// standard input ends, or `stop` says so because the guard itself was told to end. Returns the
+/// exit status of the command, or 128 + the signal's number.
 ///
 /// # Errors
 ///
 /// The command cannot be started.
-pub fn guard(command: &[String], grace: Duration) -> Result<i32, EvalError> {
+pub fn guard(
+    command: &[String],
+    grace: Duration,
+    stop: &dyn Fn() -> bool,
+) -> Result<i32, EvalError> {
     let [program, args @ ..] = command else {
         return Err(EvalError::invalid("no command"));
     };
@@ -427,7 +438,7 @@ pub fn guard(command: &[String], grace: Duration) -> Result<i32, EvalError> {
             Ok(Some(status)) => break Some(status),
             Err(_) => break None,
         }
-        if leash.recv_timeout(Duration::from_millis(100)).is_ok() {
+        if leash.recv_timeout(Duration::from_millis(100)).is_ok() || stop() {
             let _ = kill(group, Signal::SIGTERM);
             let deadline = Instant::now() + grace;
             while Instant::now() < deadline && matches!(child.try_wait(), Ok(None)) {
