@@ -749,6 +749,14 @@ mod tests {
                 "sampling.samples above 1 needs sampling.temperature above 0: at 0 all samples are the same",
             ),
             (
+                "[server]\nport = 65535\nreplicas = 2\n",
+                "server.port leaves too few ports above it for server.replicas",
+            ),
+            (
+                "[server]\nmax_model_len = 2048\n",
+                "sampling.max_new_tokens must be below server.max_model_len, which holds the prompt too",
+            ),
+            (
                 "[tiers.1]\ndatasets = [\"mbpp\"]\n",
                 "tiers.1.datasets names \"mbpp\", for which there is no [datasets.mbpp]",
             ),

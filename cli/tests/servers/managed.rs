@@ -231,8 +231,14 @@ fn a_server_that_cannot_do_what_is_asked_says_so_before_anything_is_asked() {
     let mut plan = plan(&folder, 2, json!([]));
     plan["health"] = json!(false);
     managed(&folder, &plan, "ready_timeout_s = 30");
-    let ended = folder.run(MANAGED);
+    // Its folder is named by one without a name of its own.
+    fs::create_dir(folder.join("run/global_step_500/huggingface/sub")).expect("made");
+    let model = "run/global_step_500/huggingface/sub/..";
+    let ended = folder.run(&format!("eval --config eval.toml --model {model}"));
     assert_eq!(ended.code, 0, "{}", ended.stderr);
+    let summary: Value =
+        serde_json::from_str(&folder.read("outputs/eval_baseline/summary.json")).expect("JSON");
+    assert_eq!(summary["evaluation"]["model"], "huggingface");
 }
 
 #[test]
