@@ -84,9 +84,17 @@ fn of_console(line: &str) -> Option<(u64, f64)> {
         .collect();
     let find = |names: &[&str]| {
         let named = |name: &&str| parts.iter().find(|(key, _)| key == name);
-        names.iter().find_map(named)?.1.parse::<f64>().ok()
+        number(names.iter().find_map(named)?.1)
     };
     Some((find(&STEP)? as u64, find(&LOSS)?)).filter(|(_, loss)| loss.is_finite())
+}
+
+/// `0.41`, or as verl's console shows a number of numpy 2: `np.float64(0.41)`.
+fn number(text: &str) -> Option<f64> {
+    let inside = text
+        .strip_prefix("np.")
+        .and_then(|text| text.strip_suffix(')')?.split_once('('));
+    inside.map_or(text, |(_, value)| value).parse().ok()
 }
 
 #[cfg(test)]
@@ -100,10 +108,15 @@ mod tests {
             {\"step\": 500, \"data\": {\"val/loss\": 0.5, \"train/loss\": 0.6}}\n\
             {\"step\": 600, \"train/loss\": 0.6}\n\
             (main_task pid=12) step:1000 - train/loss:0.52 - val/loss:0.41\n\
-            step:1500 - val/loss:nan\n";
+            step:1500 - val/loss:nan\n\
+            \u{1b}[36m(TaskRunner pid=7)\u{1b}[0m step:2000 - val/loss:np.float64(0.375) - lr:1e-05\n\
+            step:2500 - val/loss:np.float64(nan)\n";
         std::fs::write(file.path(), text).expect("written");
         let losses = read_trainer_log(file.path()).expect("read");
-        assert_eq!(losses, BTreeMap::from([(500, 0.5), (1000, 0.41)]));
+        assert_eq!(
+            losses,
+            BTreeMap::from([(500, 0.5), (1000, 0.41), (2000, 0.375)])
+        );
         std::fs::write(file.path(), "nothing").expect("written");
         assert!(read_trainer_log(file.path()).is_err());
     }
