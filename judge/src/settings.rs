@@ -120,16 +120,15 @@ pub struct Rules {
 }
 
 impl JudgeConfig {
-    /// What holds for `problem`: flag, then the dataset's section of the configuration, then the
-    /// row, then its source's limits (if asked for), then the built-in default.
-    pub fn rules(&self, problem: &Problem) -> Rules {
+    /// What is stated for `problem`, and by whom first: flag, then the dataset's section of the
+    /// configuration, then the row, then its source's limits (if asked for).
+    pub fn stated(&self, problem: &Problem) -> Overrides {
         let section = self.datasets.get(&problem.dataset);
         let compare = self
             .flags
             .compare
             .or_else(|| section.and_then(|section| section.compare))
-            .or(problem.compare)
-            .unwrap_or(Compare::Tokens);
+            .or(problem.compare);
         let mut limits = self.flags.limits;
         if let Some(section) = section {
             limits = limits.or(&section.limits);
@@ -138,6 +137,13 @@ impl JudgeConfig {
         if self.source_limits {
             limits = limits.or(&problem.source_limits);
         }
+        Overrides { compare, limits }
+    }
+
+    /// What holds for `problem`: what is stated, over the built-in defaults.
+    pub fn rules(&self, problem: &Problem) -> Rules {
+        let Overrides { compare, limits } = self.stated(problem);
+        let compare = compare.unwrap_or(Compare::Tokens);
         let integrity = match problem.suite {
             Suite::Stdio { .. } | Suite::Call { .. } => Integrity::Isolated,
             Suite::Check { .. } | Suite::Asserts { .. } => Integrity::Shared,

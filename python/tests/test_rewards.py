@@ -38,6 +38,26 @@ def test_trl():
     assert trl.reward_func(completions=[HALF], reward_model=[verls]) == [1.0]
 
 
+def test_a_row_of_a_hand_off_means_what_its_evaluation_meant():
+    """`codejury handoff export` says in each row how texts are searched, and for all rows what else decides."""
+    from codejury import verl
+
+    fenced = "```python\nprint(1)\n```"
+    truth = json.dumps({"problem_id": "one", "kind": "stdio", "tests": [{"stdin": "", "expected": "1\n"}]})
+    infos = [{"index": 0, "problem_id": "one", "extract": "chat"}, {"index": 1, "problem_id": "one", "extract": "completion"}, None]
+    expected = ["success", "syntax_error", "success"]
+    assert [verl.compute_score("d", fenced, truth, info)["error_type"] for info in infos] == expected
+    assert [asyncio.run(verl.compute_score_async("d", fenced, truth, info))["error_type"] for info in infos] == expected
+    batch = verl.compute_score_batch(["d"] * 3, [fenced] * 3, [truth] * 3, infos)
+    assert [score["error_type"] for score in batch] == expected
+    # First a wrong answer, then a crash: the option decides which of them counts.
+    tests = [{"stdin": "1", "expected": "2\n"}, {"stdin": "x", "expected": "2\n"}]
+    truth = json.dumps({"problem_id": "two", "kind": "stdio", "tests": tests})
+    text = "```python\nprint(int(input()))\n```"
+    kinds = [verl.compute_score("d", text, truth, options={"aggregate": word})["error_type"] for word in ("first", "worst")]
+    assert kinds == ["wrong_answer", "runtime_error"]
+
+
 def test_trl_logs_error_types():
     logged = {}
     trl.reward_func(completions=[RIGHT, HALF], problem=[PROBLEM] * 2, log_extra=logged.__setitem__)

@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Int64Array, ListArray, RecordBatch, StringArray, StructArray};
 use arrow_schema::{DataType, Field, Fields, Schema};
+use executor::Network;
+use judge::{JudgeConfig, Overrides};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::Compression;
 use parquet::file::properties::WriterProperties;
@@ -65,6 +67,8 @@ pub fn export(request: &ExportRequest, config: &EvalConfig) -> Result<Exported, 
     let mut datasets = serde_json::Map::new();
     let mut rows = Vec::new();
     let excluded = excluded(request.exclude_ids.as_deref())?;
+    // Workers and network say nothing about a row.
+    let judge = config.judge_config(1, Network::None);
     for slug in &request.rows {
         let dataset_config = config.datasets.get(slug).ok_or_else(|| {
             let near = crate::config::nearest(slug, config.datasets.keys().map(String::as_str));
@@ -87,7 +91,13 @@ pub fn export(request: &ExportRequest, config: &EvalConfig) -> Result<Exported, 
             file.write_all(prompter.template().as_bytes())
         })?;
         let path = out.join(format!("{slug}.parquet"));
-        let (written, left_out) = write_rows(&path, &dataset, &prompter, &excluded)?;
+        let extract = dataset_config.extract_rule().map_err(bad)?;
+        let rules = RowRules {
+            judge: &judge,
+            extract: extract.as_str(),
+            excluded: &excluded,
+        };
+        let (written, left_out) = write_rows(&path, &dataset, &prompter, &rules)?;
         datasets.insert(
             slug.clone(),
             json!({
@@ -97,7 +107,7 @@ pub fn export(request: &ExportRequest, config: &EvalConfig) -> Result<Exported, 
                 "prompt_template": format!("prompts/{slug}.txt"),
                 "prompt_sha256": prompter.sha256(),
                 "style": dataset_config.style,
-                "extract": dataset_config.extract_rule().map_err(bad)?,
+                "extract": extract,
                 "compare": dataset_config.compare,
                 "limits": dataset_config.limits,
             }),
@@ -121,6 +131,7 @@ pub fn export(request: &ExportRequest, config: &EvalConfig) -> Result<Exported, 
             "tokenizer_sha256": of("tokenizer.json"),
             "reward": {
                 "function": "codejury.verl.compute_score",
+                "options": reward_options(config),
                 "run_timeout_s": judging.run_timeout_s,
                 "memory_limit_mb": judging.memory_limit_mb,
                 "aggregate": judging.aggregate,
@@ -143,31 +154,48 @@ fn write_overrides(
     config: &EvalConfig,
     rows: &[(PathBuf, u64, u64)],
 ) -> Result<(), EvalError> {
-    // JSON strings are YAML strings, whatever stands in the path.
+    // JSON is YAML, whatever stands in a path.
     let quoted = |path: &Path| serde_json::to_string(&path.to_string_lossy()).expect("a text");
     let absolute = fs::canonicalize(out).map_err(EvalError::read(out))?;
     let files: Vec<String> = rows
         .iter()
         .map(|(path, ..)| quoted(&absolute.join(path.file_name().unwrap_or_default())))
         .collect();
+    let answer = config.sampling.max_new_tokens;
     let text = format!(
         "# GRPO with verl: the model that was evaluated, and rewards that mean what its verdicts meant.\n\
+         # Up to verl 0.6 `custom_reward_function` stands at the top, and its `path` is that of a file:\n\
+         # python -c 'import codejury.verl; print(codejury.verl.__file__)'\n\
          actor_rollout_ref:\n  model:\n    path: {model}\n\
-         data:\n  train_files: [{files}]\n  prompt_key: prompt\n  max_response_length: {tokens}\n\
-         custom_reward_function:\n  path: pkg://codejury.verl\n  name: compute_score\n",
+         data:\n  train_files: [{files}]\n  prompt_key: prompt\n  max_prompt_length: {question}\n  \
+         max_response_length: {answer}\n\
+         reward:\n  custom_reward_function:\n    path: pkg://codejury.verl\n    name: compute_score\n    \
+         reward_kwargs:\n      options: {options}\n",
         model = quoted(model),
         files = files.join(", "),
-        tokens = config.sampling.max_new_tokens,
+        question = config.server.max_model_len.saturating_sub(answer).max(1),
+        options = reward_options(config),
     );
     write_atomically(&out.join("verl_grpo.yaml"), |file| {
         file.write_all(text.as_bytes())
     })?;
+    let model = quoted(model);
     let text = format!(
-        "# Further SFT with verl, from the same model.\nmodel:\n  partial_pretrain: {}\n",
-        quoted(model)
+        "# Further SFT with verl, from the same model. Its older trainer (verl.trainer.fsdp_sft_trainer) calls this\n\
+         # model.partial_pretrain={model}\n\
+         model:\n  path: {model}\n",
     );
     write_atomically(&out.join("verl_sft.yaml"), |file| {
         file.write_all(text.as_bytes())
+    })
+}
+
+/// What of a verdict no row states.
+fn reward_options(config: &EvalConfig) -> Value {
+    json!({
+        "aggregate": config.judging.aggregate,
+        "max_timeouts": config.judging.max_timeouts,
+        "integrity": config.judging.integrity,
     })
 }
 
@@ -217,13 +245,21 @@ struct TrainingRow {
     prompt: String,
     ground_truth: String,
     problem_id: String,
+    extract: String,
+}
+
+/// What the rows of a dataset have in common.
+struct RowRules<'a> {
+    judge: &'a JudgeConfig,
+    extract: &'a str,
+    excluded: &'a HashSet<String>,
 }
 
 fn write_rows(
     path: &Path,
     dataset: &Dataset,
     prompter: &Prompter,
-    excluded: &HashSet<String>,
+    rules: &RowRules<'_>,
 ) -> Result<(u64, u64), EvalError> {
     let (mut written, mut left_out) = (0, 0);
     let mut failure = None;
@@ -238,21 +274,27 @@ fn write_rows(
                 let row = prompter.row(&problem)?;
                 Ok((problem, row))
             });
-            let (problem, prompt) = match made {
+            let (mut problem, prompt) = match made {
                 Ok(made) => made,
                 Err(error) => {
                     failure = Some(error);
                     return Err(std::io::ErrorKind::InvalidData.into());
                 }
             };
-            if excluded.contains(&problem.problem_id) {
+            if rules.excluded.contains(&problem.problem_id) {
                 left_out += 1;
                 continue;
             }
+            // What the configuration says travels in the row: a trainer does not read it.
+            Overrides {
+                compare: problem.compare,
+                limits: problem.limits,
+            } = rules.judge.stated(&problem);
             batch.push(TrainingRow {
                 data_source: format!("codejury/{}", problem.dataset),
                 prompt: prompt.prompt,
                 problem_id: problem.problem_id.clone(),
+                extract: rules.extract.to_owned(),
                 // The native row: tests, comparison and limits as the evaluation had them.
                 ground_truth: problem.to_row(),
             });
@@ -285,7 +327,9 @@ fn text_fields(names: &[&str]) -> Fields {
 
 fn extra_fields() -> Fields {
     let mut fields: Vec<Field> = vec![Field::new("index", DataType::Int64, false)];
-    fields.extend(["split", "problem_id"].map(|name| Field::new(name, DataType::Utf8, false)));
+    fields.extend(
+        ["split", "problem_id", "extract"].map(|name| Field::new(name, DataType::Utf8, false)),
+    );
     fields.into()
 }
 
@@ -341,6 +385,7 @@ fn record_batch(rows: &[TrainingRow], first: u64) -> RecordBatch {
             Arc::new(index),
             texts(&|_| "train".into()),
             texts(&|row| row.problem_id.clone()),
+            texts(&|row| row.extract.clone()),
         ],
         None,
     );

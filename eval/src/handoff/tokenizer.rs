@@ -196,11 +196,30 @@ pub(super) fn chat_template(model: &Path, settings: Option<&Value>) -> Option<St
     }
 }
 
+/// transformers' `{% generation %}` marks what is trained on, and prints nothing of its own.
+fn without_masks(template: &str) -> String {
+    let mut out = String::with_capacity(template.len());
+    let mut rest = template;
+    while let Some((before, after)) = rest.split_once("{%") {
+        out.push_str(before);
+        out.push_str("{%");
+        let tag = after.split_once("%}").map_or(after, |(tag, _)| tag);
+        out.push_str(&match tag.trim_matches(['-', '+', ' ', '\n', '\t']) {
+            "generation" => tag.replace("generation", "if true"),
+            "endgeneration" => tag.replace("endgeneration", "endif"),
+            _ => tag.to_owned(),
+        });
+        rest = &after[tag.len()..];
+    }
+    out + rest
+}
+
 /// Renders it as transformers does.
 pub(super) fn render(
     template: &str,
     settings: Option<&Value>,
     messages: &Value,
+    add_generation_prompt: bool,
 ) -> Result<String, minijinja::Error> {
     let mut environment = Environment::new();
     let syntax = SyntaxConfig::builder()
@@ -217,7 +236,8 @@ pub(super) fn render(
     );
     // A fixed day: what is rendered here is only looked at.
     environment.add_function("strftime_now", |_: String| "2025-01-01");
-    environment.add_template("chat", template)?;
+    let template = without_masks(template);
+    environment.add_template("chat", &template)?;
     let token = |name: &str| {
         let value = settings.map(|settings| &settings[name])?;
         let text = value.as_str().or_else(|| value["content"].as_str());
@@ -225,7 +245,7 @@ pub(super) fn render(
     };
     environment.get_template("chat")?.render(context! {
         messages => Serde(messages),
-        add_generation_prompt => true,
+        add_generation_prompt,
         bos_token => token("bos_token").unwrap_or_default(),
         eos_token => token("eos_token").unwrap_or_default(),
         pad_token => token("pad_token").unwrap_or_default(),
@@ -250,42 +270,43 @@ fn template(model: &Path, settings: Option<&Value>, verified: &mut Verified) {
         {"role": "assistant", "content": "codejury-answer"},
         {"role": "user", "content": "codejury-again"},
     ]);
-    match render(&template, settings, &messages) {
-        Err(error) => verified.add(
-            "chat_template",
+    let rendered = |messages: &Value, open: bool| render(&template, settings, messages, open);
+    let (state, detail) = match rendered(&messages, true) {
+        Err(error) => (State::Fail, format!("it does not render: {error}")),
+        Ok(text) if !text.contains(question) => (
             State::Fail,
-            format!("it does not render: {error:#}"),
+            format!("the question is not in what it renders: {text:?}"),
         ),
-        Ok(text) if !text.contains(question) => {
-            verified.add(
-                "chat_template",
-                State::Fail,
-                format!("the question is not in what it renders: {text:?}"),
-            );
-        }
-        Ok(text) => match render(&template, settings, &longer) {
+        Ok(text) => match rendered(&longer, true) {
             Ok(longer)
                 if !longer.contains("codejury-answer") || !longer.contains("codejury-again") =>
             {
-                verified.add(
-                    "chat_template",
+                (
                     State::Fail,
-                    "of a longer conversation it leaves messages out",
+                    "of a longer conversation it leaves messages out".to_owned(),
                 )
             }
             // Some allow no system message, and say so.
-            Ok(_) => verified.add(
-                "chat_template",
-                State::Pass,
-                format!("renders; ends with {:?}", ending(&text)),
-            ),
-            Err(error) => verified.add(
-                "chat_template",
+            Err(error) => (
                 State::Caution,
                 format!("a longer conversation with a system message does not render: {error}"),
             ),
+            // Some families have nothing that opens an answer; where there is, a model that was
+            // trained with it goes on with the question instead.
+            Ok(_) if rendered(&messages, false).is_ok_and(|closed| closed == text) => (
+                State::Caution,
+                format!(
+                    "renders, but nothing opens the answer: add_generation_prompt changes nothing; ends with {:?}",
+                    ending(&text)
+                ),
+            ),
+            Ok(_) => (
+                State::Pass,
+                format!("renders; ends with {:?}", ending(&text)),
+            ),
         },
-    }
+    };
+    verified.add("chat_template", state, detail);
 }
 
 /// The last line, which is what the model goes on from.

@@ -381,9 +381,23 @@ fn check_shapes(config: &Value, headers: &Headers, verified: &mut Verified) {
             (found != shape).then(|| format!("{name} is {found:?}, not {shape:?}"))
         })
         .collect();
+    // A server refuses layers that its configuration does not know. (Other families keep there what
+    // predicts further tokens.)
+    let beyond: Vec<&String> = shapes
+        .keys()
+        .filter(|_| dense.contains(&family))
+        .filter(|name| {
+            let layer = name.strip_prefix("model.layers.");
+            let number = layer.and_then(|rest| rest.split('.').next()?.parse::<u64>().ok());
+            number.is_some_and(|number| number >= layers)
+        })
+        .collect();
     let mut faults = Vec::new();
     if !missing.is_empty() {
         faults.push(format!("missing: {}", named(missing)));
+    }
+    if !beyond.is_empty() {
+        faults.push(format!("beyond {layers} layers: {}", named(beyond)));
     }
     if !wrong.is_empty() {
         faults.push(named(&wrong));

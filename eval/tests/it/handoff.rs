@@ -1,10 +1,14 @@
 //! `handoff verify`: a whole model passes, each planted fault is found and named.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use eval::handoff::{State, verify};
+use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray as _;
+use eval::EvalConfig;
+use eval::handoff::{ExportRequest, State, export, verify};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -209,7 +213,7 @@ fn a_whole_model_passes() {
 #[test]
 fn each_planted_fault_is_found() {
     type Fault = (&'static str, fn(&mut Model), &'static str, &'static str);
-    let faults: [Fault; 14] = [
+    let faults: [Fault; 15] = [
         (
             "missing shard",
             |model| fs::remove_file(model.shard_path(2)).expect("removed"),
@@ -297,6 +301,18 @@ fn each_planted_fault_is_found() {
             },
             "shapes",
             "missing: model.layers.0.mlp.up_proj.weight",
+        ),
+        (
+            "layers that the configuration does not know",
+            |model| {
+                let name = "model.layers.1.input_layernorm.weight";
+                model
+                    .tensors
+                    .insert(name.into(), ("BF16".into(), vec![HIDDEN]));
+                model.write_weights();
+            },
+            "shapes",
+            "beyond 1 layers: model.layers.1.input_layernorm.weight",
         ),
         (
             "LoRA names",
@@ -393,4 +409,153 @@ fn a_single_file_and_a_template_of_its_own_pass_too() {
     let template = "{%- for message in messages %}\n    {{- message.content }}\n{%- endfor %}\n";
     fs::write(model.path.join("chat_template.jinja"), template).expect("written");
     assert_eq!(failed(&model.path), BTreeMap::new());
+}
+
+#[test]
+fn templates_are_read_as_transformers_reads_them() {
+    let chat = "{% for m in messages %}<|{{ m.role }}|>{% if m.role == 'assistant' %}BODY{% else %}\
+                {{ m.content }}{% endif %}\n{% endfor %}{% if add_generation_prompt %}<|assistant|>\n{% endif %}";
+    let cases = [
+        (
+            "what is trained on is marked",
+            chat.replace(
+                "BODY",
+                "{% generation %}{{ m.content }}{%- endgeneration -%}",
+            ),
+            State::Pass,
+            "renders; ends with",
+        ),
+        (
+            "nothing opens the answer",
+            chat.replace("BODY", "{{ m.content }}")
+                .replace("<|assistant|>\n", ""),
+            State::Caution,
+            "renders, but nothing opens the answer",
+        ),
+        (
+            "a broken one is named on one line",
+            chat.replace("BODY", "{{ m.content }"),
+            State::Fail,
+            "it does not render: syntax error",
+        ),
+    ];
+    for (name, template, state, said) in cases {
+        let model = Model::new();
+        model.edit("tokenizer_config.json", |json| {
+            json["chat_template"] = template.into();
+        });
+        let verified = verify(&model.path).expect("a folder");
+        let check = verified
+            .checks
+            .iter()
+            .find(|check| check.name == "chat_template");
+        let check = check.expect("made");
+        assert_eq!(check.state, state, "{name}: {}", check.detail);
+        assert!(check.detail.starts_with(said), "{name}: {}", check.detail);
+        assert!(!check.detail.contains('\n'), "{name}: {}", check.detail);
+    }
+}
+
+/// What the trainer reads of an exported row: the ground truth, and how texts are searched.
+fn rewards(parquet: &Path) -> Vec<(Value, String)> {
+    let file = File::open(parquet).expect("written");
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file).expect("parquet");
+    let batches = reader.build().expect("parquet");
+    let mut rewards = Vec::new();
+    for batch in batches {
+        let batch: RecordBatch = batch.expect("rows");
+        let text = |column: &str, field: &str, row: usize| {
+            let column = batch.column_by_name(column).expect(column).as_struct();
+            let field = column.column_by_name(field).expect(field);
+            field.as_string::<i32>().value(row).to_owned()
+        };
+        for row in 0..batch.num_rows() {
+            let truth = text("reward_model", "ground_truth", row);
+            let truth = serde_json::from_str(&truth).expect("a native row");
+            rewards.push((truth, text("extra_info", "extract", row)));
+        }
+    }
+    rewards
+}
+
+#[test]
+fn an_exported_row_holds_what_the_configuration_said() {
+    let model = Model::new();
+    let folder = model.path.parent().expect("a folder").to_owned();
+    let rows = |name: &str, rows: &[Value]| {
+        let text: String = rows.iter().map(|row| format!("{row}\n")).collect();
+        fs::write(folder.join(name), text).expect("written");
+    };
+    let tests = json!([{"stdin": "", "expected": "1"}]);
+    rows(
+        "a.jsonl",
+        &[
+            json!({"problem_id": "a/0", "kind": "stdio", "prompt": "x", "tests": tests,
+                   "source_limits": {"memory_bytes": 99_000_000, "wall_time_ms": 500}}),
+            json!({"problem_id": "a/1", "kind": "stdio", "prompt": "x", "tests": tests,
+                   "compare": "exact", "limits": {"wall_time_ms": 900, "tasks": 7}}),
+            json!({"problem_id": "a/2", "kind": "stdio", "prompt": "x", "tests": tests}),
+        ],
+    );
+    rows(
+        "b.jsonl",
+        &[
+            json!({"problem_id": "b/0", "kind": "stdio", "prompt": "x", "tests": tests, "compare": "exact"}),
+        ],
+    );
+    fs::write(folder.join("exclude.txt"), "a/2\n").expect("written");
+    let config = "[judging]\nmemory_limit_mb = 256\nlimits = \"source\"\nmax_timeouts = 0\n\
+                  [server]\nmax_model_len = 5000\n\
+                  [datasets.a]\nfiles = [\"a.jsonl\"]\n\
+                  [datasets.b]\nfiles = [\"b.jsonl\"]\nstyle = \"completion\"\ncompare = \"lines\"\n\
+                  limits = { stdout_bytes = 1000 }\n";
+    fs::write(folder.join("eval.toml"), config).expect("written");
+    let config = EvalConfig::load(Some(&folder.join("eval.toml")), &[]).expect("settings");
+    let out = folder.join("package");
+    let request = ExportRequest {
+        verified: verify(&model.path).expect("a folder"),
+        out: out.clone(),
+        rows: vec!["a".into(), "b".into()],
+        exclude_ids: Some(folder.join("exclude.txt")),
+    };
+    let exported = export(&request, &config).expect("exported");
+    let counts: Vec<(u64, u64)> = exported.rows.iter().map(|(_, n, out)| (*n, *out)).collect();
+    assert_eq!(counts, [(2, 1), (1, 0)]);
+
+    let a = rewards(&out.join("a.parquet"));
+    let limits = |row: &(Value, String)| row.0["limits"].clone();
+    // A flag, then the row's own, then its source's.
+    assert_eq!(
+        limits(&a[0]),
+        json!({"wall_time_ms": 500, "memory_bytes": 256 << 20})
+    );
+    assert_eq!(
+        limits(&a[1]),
+        json!({"wall_time_ms": 900, "memory_bytes": 256 << 20, "tasks": 7})
+    );
+    assert_eq!(
+        (&a[0].0["compare"], &a[1].0["compare"]),
+        (&Value::Null, &json!("exact"))
+    );
+    assert_eq!((a[0].1.as_str(), a[1].1.as_str()), ("chat", "chat"));
+    let b = rewards(&out.join("b.parquet"));
+    assert_eq!(b[0].0["compare"], "lines");
+    assert_eq!(b[0].0["limits"]["stdout_bytes"], 1000);
+    assert_eq!(b[0].1, "completion");
+
+    // In verl's present words: `reward.custom_reward_function`, and `model.path` of its SFT trainer.
+    let yaml = fs::read_to_string(out.join("verl_grpo.yaml")).expect("written");
+    let settings = "reward:\n  custom_reward_function:\n    path: pkg://codejury.verl\n    name: compute_score\n    \
+                    reward_kwargs:\n      options: {\"aggregate\":\"first\",\"max_timeouts\":0,\"integrity\":\"auto\"}\n";
+    assert!(yaml.ends_with(settings), "{yaml}");
+    assert!(
+        yaml.contains("  max_prompt_length: 2952\n  max_response_length: 2048\n"),
+        "{yaml}"
+    );
+    let yaml = fs::read_to_string(out.join("verl_sft.yaml")).expect("written");
+    let quoted = json!(fs::canonicalize(&model.path).expect("there")).to_string();
+    assert!(
+        yaml.ends_with(&format!("model:\n  path: {quoted}\n")),
+        "{yaml}"
+    );
 }

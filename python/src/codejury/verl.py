@@ -41,18 +41,20 @@ def compute_score(
     compare: Optional[str] = None,
     limits: Optional[Mapping[str, Any]] = None,
     url: Optional[str] = None,
+    options: Optional[Mapping[str, Any]] = None,
     **_: Any,
 ) -> Score:
     """The score of one response: ``{"score", "acc", "pass_ratio", "error_type"}``, or a float.
 
     ``score`` is 1.0 if every test case passes and else 0.0; with ``reward="pass_ratio"`` the share of
     test cases passed. ``acc`` is always the former. ``compare`` and ``limits`` win over the row's;
-    ``url`` names a server (default: :func:`codejury.default_judge`'s). Raises a
-    :class:`~codejury.CodejuryError` if there is no verdict.
+    ``url`` names a server (default: :func:`codejury.default_judge`'s), ``options`` more options of
+    ``/v1/judge``. Rows of ``codejury handoff export`` say in ``extra_info["extract"]`` how the evaluation found
+    the program in a text. Raises a :class:`~codejury.CodejuryError` if there is no verdict.
     """
     check_reward(reward)
     problem = _problem(data_source, ground_truth, extra_info, compare)
-    verdict = judge_for(url).judge(problem, _text(solution_str), limits=limits)
+    verdict = judge_for(url).judge(problem, _text(solution_str), limits=limits, **_options(options, extra_info))
     return _score(verdict, reward, as_float)
 
 
@@ -67,12 +69,14 @@ async def compute_score_async(
     compare: Optional[str] = None,
     limits: Optional[Mapping[str, Any]] = None,
     url: Optional[str] = None,
+    options: Optional[Mapping[str, Any]] = None,
     **_: Any,
 ) -> Score:
     """The async twin of :func:`compute_score`. Cancelling it ends the run."""
     check_reward(reward)
     problem = _problem(data_source, ground_truth, extra_info, compare)
-    verdict = await judge_for(url).ajudge(problem, _text(solution_str), limits=limits)
+    judge = judge_for(url)
+    verdict = await judge.ajudge(problem, _text(solution_str), limits=limits, **_options(options, extra_info))
     return _score(verdict, reward, as_float)
 
 
@@ -87,9 +91,13 @@ def compute_score_batch(
     compare: Optional[str] = None,
     limits: Optional[Mapping[str, Any]] = None,
     url: Optional[str] = None,
+    options: Optional[Mapping[str, Any]] = None,
     **_: Any,
 ) -> List[Score]:
-    """The scores of a batch, for verl's ``batch`` reward manager: one request for many responses."""
+    """The scores of a batch, for verl's ``batch`` reward manager: one request for many responses.
+
+    Responses in which programs are found in different ways travel apart.
+    """
     check_reward(reward)
     infos = extra_infos if extra_infos is not None else [None] * len(solution_strs)
     lengths = [len(column) for column in (data_sources, solution_strs, ground_truths, infos)]
@@ -102,8 +110,15 @@ def compute_score_batch(
         (_problem(source, truth, info, compare), _text(text))
         for source, text, truth, info in zip(data_sources, solution_strs, ground_truths, infos)
     ]
-    verdicts = judge_for(url).judge_batch(pairs, limits=limits)
-    return [_score(verdict, reward, as_float) for verdict in verdicts]
+    groups: Dict[Any, List[int]] = {}
+    for index, info in enumerate(infos):
+        groups.setdefault(_options(options, info).get("extract"), []).append(index)
+    verdicts: Dict[int, Verdict] = {}
+    for indices in groups.values():
+        chosen = _options(options, infos[indices[0]])
+        judged = judge_for(url).judge_batch([pairs[index] for index in indices], limits=limits, **chosen)
+        verdicts.update(zip(indices, judged))
+    return [_score(verdicts[index], reward, as_float) for index in range(len(pairs))]
 
 
 def _problem(
@@ -111,6 +126,12 @@ def _problem(
 ) -> Dict[str, Any]:
     problem_id = (extra_info or {}).get("problem_id")
     return problem_for(ground_truth, data_source, None if problem_id is None else str(problem_id), compare)
+
+
+def _options(options: Optional[Mapping[str, Any]], extra_info: Optional[Mapping[str, Any]]) -> Dict[str, Any]:
+    """The options of a request; a caller's ``extract`` wins over the row's."""
+    extract = (extra_info or {}).get("extract")
+    return {**({} if extract is None else {"extract": str(extract)}), **(options or {})}
 
 
 def _text(solution_str: Any) -> str:

@@ -34,10 +34,11 @@ __all__ = ["BatchCodejuryRewardManager", "CodejuryRewardManager"]
 
 
 def _kwargs_of(config: Any) -> Dict[str, Any]:
-    """What ``reward.reward_kwargs`` says for us: ``reward``, ``compare``, ``limits``, ``url``."""
+    """What ``reward.reward_kwargs`` says for us: ``reward``, ``compare``, ``limits``, ``url``, ``options``."""
     section = config.get("reward", {}) if config is not None else {}
     kwargs = section.get("reward_kwargs") or {}
-    return {name: kwargs[name] for name in ("reward", "compare", "limits", "url") if kwargs.get(name) is not None}
+    names = ("reward", "compare", "limits", "url", "options")
+    return {name: kwargs[name] for name in names if kwargs.get(name) is not None}
 
 
 if RewardManagerBase is not None:
