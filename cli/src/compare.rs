@@ -23,8 +23,7 @@ pub(crate) fn run(args: &CompareArgs) -> anyhow::Result<ExitCode> {
         .parent()
         .filter(|path| !path.as_os_str().is_empty());
     let others = select::finished(beside.unwrap_or(Path::new("."))).unwrap_or_default();
-    let comparison =
-        ::eval::compare::compare(&args.base, &args.new, &config.compare, &others, &losses)?;
+    let comparison = ::eval::compare::compare(&args.base, &args.new, &config, &others, &losses)?;
     let text = match args.format {
         CompareFormat::Table => console(&comparison, Palette::of(&io::stdout())),
         CompareFormat::Markdown => comparison.to_markdown(),

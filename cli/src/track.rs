@@ -18,7 +18,7 @@ pub(crate) fn run(command: &TrackCommand) -> anyhow::Result<ExitCode> {
                 .unwrap_or_else(|| args.out.join("tensorboard"));
             let path = write_events(&steps, &to)?;
             say(format!(
-                "{} steps written to {}; `tensorboard --logdir {}` shows them\n",
+                "{} steps written to {}; tensorboard --logdir '{}' shows them\n",
                 steps.len(),
                 inline(&path.display().to_string()),
                 inline(&to.display().to_string())

@@ -293,6 +293,11 @@ fn six_checkpoints_are_watched_chosen_from_and_compared() {
     let json = folder.run(&format!("{compare} --format json --write comparison.json"));
     assert_eq!(json.code, 0, "{}", json.stderr);
 
+    // The other way round: what makes a choice doubtful is said here too.
+    let back = folder.run("compare outputs/eval_step_2500 outputs/eval_step_500");
+    let guard = "warning: accepted_at_1 on codecontests_valid fell from 30.0 % to 15.0 %";
+    assert!(back.stdout.contains(guard), "{}", back.stdout);
+
     // A run compared with itself: nothing changed, and that is an alarm.
     let same = folder
         .run("compare outputs/eval_final outputs/eval_final --config eval.toml --fail-on-alarm");
@@ -301,9 +306,13 @@ fn six_checkpoints_are_watched_chosen_from_and_compared() {
 
     // Everything again: nothing is left to do, and the best checkpoint stays.
     let before = folder.read("outputs/best_checkpoint.json");
+    let summary = folder.read("outputs/eval_final/summary.json");
     let again = folder.run(line);
     assert_eq!(again.code, 0, "{}", again.stderr);
     assert_eq!(folder.read("outputs/best_checkpoint.json"), before);
+    // With what was measured when there was something to do.
+    assert!(!summary.contains("\"wall_clock_time\": null"), "{summary}");
+    assert_eq!(folder.read("outputs/eval_final/summary.json"), summary);
 
     let exported = folder.run("export tensorboard outputs");
     assert_eq!(exported.code, 0, "{}", exported.stderr);
@@ -399,6 +408,19 @@ fn a_checkpoint_that_is_deleted_too_early_is_left_out_and_the_others_go_on() {
     assert_eq!(ended.code, 0, "{}", ended.stderr);
     assert!(folder.join("outputs/eval_step_500/summary.json").exists());
     assert!(!folder.join("outputs/eval_step_1000").exists());
+    // No server: tried again in each round, and no success at the end.
+    let line = "watch run --config eval.toml --once --out other --base-url http://127.0.0.1:1/v1 \
+                --set generator.retries=0";
+    let ended = folder.run(line);
+    assert_eq!(ended.code, 4, "{}", ended.stderr);
+    assert!(
+        ended
+            .stderr
+            .contains("steps that could not be evaluated: 500"),
+        "{}",
+        ended.stderr
+    );
+    assert!(!folder.join("other/best_checkpoint.json").exists());
 }
 
 #[test]
@@ -425,7 +447,12 @@ fn what_is_wrong_is_named_before_anything_runs() {
         "eval --config eval.toml --step 500 --set datasets.mbpp_reg.prompt=mbpp_chatt",
         "eval --config eval.toml --step 500 --stages metrics",
         "compare outputs/eval_baseline outputs/eval_step_500",
+        "eval --config eval.toml --step 500 --set selection.metric=exec_sucess_rate",
+        "eval --config eval.toml --step 500 --set compare.mbpp=mbpp",
+        "eval --config eval.toml --step 500 --set server.ready_timeout_s=-1",
+        "eval --config eval.toml --step 500 --set tiers.1.every_steps=-5",
         "watch nowhere --config eval.toml --once",
+        "watch run --config eval.toml --until-step 750",
         "handoff verify nowhere",
         "handoff verify run/global_step_1000/huggingface --no-server",
         "export tensorboard nowhere",

@@ -174,7 +174,11 @@ impl Campaign {
             kind,
             step: request.step,
             name,
-            model_path: model.as_ref().map(|path| path.display().to_string()),
+            // Whoever reads the results stands elsewhere.
+            model_path: model.as_ref().map(|path| {
+                let absolute = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+                absolute.display().to_string()
+            }),
             model,
             fingerprint,
         })
@@ -274,6 +278,15 @@ impl Campaign {
         let mut failures: BTreeMap<u64, u32> = BTreeMap::new();
         let mut gone: BTreeSet<u64> = BTreeSet::new();
         let mut rounds = 0;
+        if let Some(step) = until.step
+            && self.config.datasets_of(&self.config.due(step))?.is_empty()
+        {
+            return Err(
+                EvalError::invalid(format!("no tier is due at step {step}")).hint(
+                    "--until-step names a step that is evaluated; tiers.N.every_steps says which",
+                ),
+            );
+        }
         loop {
             rounds += 1;
             let steps = match checkpoint::steps(run) {
@@ -334,6 +347,14 @@ impl Campaign {
                         }
                         observer.on(Progress::Note(note))?;
                     }
+                    // The trainer is in the middle of deleting it.
+                    Err(error) if self.is_lost(run, step, &error) => {
+                        looks.remove(&step);
+                        observer.on(Progress::Note(format!(
+                            "step {step}: files of the checkpoint went away ({error}); it is left alone unless \
+                             it becomes whole again"
+                        )))?;
+                    }
                     Err(error) => return Err(error),
                 }
             }
@@ -378,6 +399,15 @@ impl Campaign {
             ))
             .hint("why is said above; the same command tries them again")),
         }
+    }
+
+    /// Whether an evaluation failed because its checkpoint is no longer whole.
+    fn is_lost(&self, run: &Path, step: u64, error: &EvalError) -> bool {
+        let vanished = matches!(error, EvalError::Read { path, source }
+            if source.kind() == io::ErrorKind::NotFound && path.starts_with(checkpoint::step_folder(run, step)));
+        let whole = checkpoint::find(run, step, &self.config.watch.subfolders)
+            .is_ok_and(|model| checkpoint::incomplete(&model).is_none());
+        vanished || !whole
     }
 
     /// Whether a step was evaluated on all of these datasets.
@@ -477,4 +507,117 @@ fn hash_of_files(path: &Path) -> Result<String, EvalError> {
         add(path).map_err(EvalError::read(path))?;
     }
     Ok(hex(&hash.finalize()))
+}
+
+#[cfg(test)]
+mod tests {
+    use executor::{Interpreter, Isolation, RunReport, RunRequest, SandboxError};
+
+    use super::*;
+
+    /// For evaluations that end before anything runs.
+    struct NoRunner;
+
+    impl Runner for NoRunner {
+        fn run_until(&self, _: &RunRequest, _: Option<&Cancel>) -> Result<RunReport, SandboxError> {
+            unreachable!("nothing is judged")
+        }
+        fn isolation(&self) -> Isolation {
+            unreachable!("nothing is judged")
+        }
+        fn backend(&self) -> &'static str {
+            unreachable!("nothing is judged")
+        }
+        fn interpreter(&self) -> &Interpreter {
+            unreachable!("nothing is judged")
+        }
+    }
+
+    /// Keeps the notes; does something when an evaluation begins.
+    struct Meanwhile<F: FnMut() + Send>(Vec<String>, F);
+
+    impl<F: FnMut() + Send> Observer for Meanwhile<F> {
+        fn on(&mut self, progress: Progress<'_>) -> Result<(), EvalError> {
+            if let Progress::Note(text) = progress {
+                if text.contains(": tier ") {
+                    (self.1)();
+                }
+                self.0.push(text);
+            }
+            Ok(())
+        }
+    }
+
+    fn campaign(out: &Path) -> Campaign {
+        let mut config = EvalConfig::load(None, &[]).expect("the defaults");
+        config.out = out.to_owned();
+        config.watch.poll_s = 0.01;
+        Campaign {
+            config,
+            runner: Arc::new(NoRunner),
+            workers: 1,
+            network: executor::Network::None,
+            guard: Vec::new(),
+            stages: Stage::ALL.to_vec(),
+            start: Start::Resume,
+            allow_missing: false,
+            trainer_log: None,
+            cancel: Cancel::new().expect("a switch"),
+        }
+    }
+
+    fn checkpoint(run: &Path, step: u64) -> PathBuf {
+        let model = run.join(format!("global_step_{step}/huggingface"));
+        fs::create_dir_all(&model).expect("made");
+        fs::write(model.join("config.json"), "{}").expect("written");
+        let header = br#"{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
+        let mut file = (header.len() as u64).to_le_bytes().to_vec();
+        file.extend(header);
+        file.extend([0; 4]);
+        fs::write(model.join("model.safetensors"), file).expect("written");
+        model
+    }
+
+    #[test]
+    fn a_checkpoint_of_which_files_go_away_ends_no_watch() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let run = folder.path().join("phase_1_ SFT – größer");
+        for (what, file) in [
+            ("its configuration", "config.json"),
+            ("its weights", "model.safetensors"),
+        ] {
+            let model = checkpoint(&run, 500);
+            let campaign = campaign(&folder.path().join("out"));
+            let mut seen = Meanwhile(Vec::new(), || {
+                // The rest of the step's folder is still there.
+                fs::remove_file(model.join(file)).expect("removed");
+            });
+            let once = Until {
+                once: true,
+                step: None,
+            };
+            let watched = campaign.watch(&run, once, &mut seen, &mut |_| Ok(()));
+            assert!(watched.is_ok(), "{what}: {watched:?}");
+            assert!(
+                seen.0[1].contains("files of the checkpoint went away"),
+                "{what}: {:?}",
+                seen.0
+            );
+        }
+    }
+
+    #[test]
+    fn watching_until_a_step_that_is_never_due_is_refused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let campaign = campaign(&folder.path().join("out"));
+        let until = Until {
+            once: false,
+            step: Some(750),
+        };
+        let mut seen = Meanwhile(Vec::new(), || {});
+        let error = campaign
+            .watch(folder.path(), until, &mut seen, &mut |_| Ok(()))
+            .expect_err("never due");
+        assert_eq!(error.to_string(), "no tier is due at step 750");
+    }
 }

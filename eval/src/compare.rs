@@ -12,7 +12,7 @@ use std::path::Path;
 use judge::ErrorType;
 use serde::{Deserialize, Serialize};
 
-use crate::config::CompareConfig;
+use crate::config::{CompareConfig, EvalConfig, SelectionConfig};
 use crate::error::EvalError;
 use crate::outcomes::{Outcomes, Paired, Sample, accepted, executed, paired, pass_ratio};
 use crate::select::RunFolder;
@@ -166,10 +166,11 @@ impl Comparison {
 pub fn compare(
     base: &Path,
     new: &Path,
-    config: &CompareConfig,
+    settings: &EvalConfig,
     others: &[RunFolder],
     val_loss: &BTreeMap<u64, f64>,
 ) -> Result<Comparison, EvalError> {
+    let config = &settings.compare;
     let (base, new) = (RunFolder::read(base)?, RunFolder::read(new)?);
     let mut notes = Vec::new();
     for run in [&base, &new] {
@@ -217,7 +218,7 @@ pub fn compare(
         .iter()
         .map(|(slug, (left, right))| (slug.clone(), flips(left, right)));
     let curves = curves(others, &config.dataset, val_loss);
-    let warnings = warnings(&base, &new, config, &curves);
+    let warnings = warnings(&base, &new, config, &settings.selection, &curves);
     Ok(Comparison {
         schema: Comparison::SCHEMA.into(),
         alarms: alarms(&quality, &errors, config),
@@ -510,15 +511,29 @@ fn warnings(
     base: &RunFolder,
     new: &RunFolder,
     config: &CompareConfig,
+    selection: &SelectionConfig,
     curves: &[CurvePoint],
 ) -> Vec<String> {
     let mut warnings = Vec::new();
-    let rate = |run: &RunFolder| {
-        let summary = run.summary.datasets.get(&config.dataset)?;
-        summary.metric("no_output_rate_judged")
+    let rates = |metric: &str| {
+        let rate = |run: &RunFolder| {
+            let summary = run.summary.datasets.get(&config.dataset)?;
+            summary.metric(metric)
+        };
+        Some((rate(base)?, rate(new)?))
     };
-    if let (Some(before), Some(after)) = (rate(base), rate(new))
-        && 100.0 * (after - before) > 5.0
+    if let Some((before, after)) = rates("accepted_at_1_judged")
+        && 100.0 * (before - after) > selection.guard_accepted_pp
+    {
+        warnings.push(format!(
+            "accepted_at_1 on {} fell from {:.1} % to {:.1} %",
+            config.dataset,
+            100.0 * before,
+            100.0 * after
+        ));
+    }
+    if let Some((before, after)) = rates("no_output_rate_judged")
+        && 100.0 * (after - before) > selection.guard_no_output_pp
     {
         warnings.push(format!(
             "no_output_rate on {} rose from {:.1} % to {:.1} %: programs that print nothing count as executed",

@@ -18,6 +18,18 @@ use crate::extract::ExtractRule;
 /// The defaults, as a commented TOML file.
 pub const DEFAULT_CONFIG: &str = include_str!("config/default.toml");
 
+/// Metrics that choose a checkpoint: the larger, the better.
+const CHOOSING: [&str; 8] = [
+    "exec_success_rate",
+    "accepted_at_1",
+    "pass_ratio_mean",
+    "pass@1",
+    "pass@5",
+    "pass@10",
+    "pass@50",
+    "pass@100",
+];
+
 /// Everything that can be set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EvalConfig {
@@ -304,9 +316,9 @@ impl EvalConfig {
         let mut all: toml::Table = DEFAULT_CONFIG.parse().expect("the defaults are TOML");
         if let Some(path) = file {
             let text = fs::read_to_string(path).map_err(EvalError::read(path))?;
-            let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
-                EvalError::config(path, error.to_string().trim_end().to_owned())
-            })?;
+            let table: toml::Table = text
+                .parse()
+                .map_err(|error| EvalError::config(path, no_toml(&error, &text)))?;
             known_keys(&table).map_err(|reason| EvalError::config(path, reason))?;
             let folder = path.parent().unwrap_or(Path::new(""));
             lay_over(&mut all, table);
@@ -330,7 +342,8 @@ impl EvalConfig {
     fn of(table: toml::Table) -> Result<Self, String> {
         let config: Self = table
             .try_into()
-            .map_err(|error: toml::de::Error| error.to_string().trim_end().to_owned())?;
+            // The key stands on a line of its own; messages have one.
+            .map_err(|error: toml::de::Error| error.to_string().trim_end().replace('\n', " "))?;
         config.check()?;
         Ok(config)
     }
@@ -357,6 +370,7 @@ impl EvalConfig {
     /// What cannot be, with the key's name.
     fn check(&self) -> Result<(), String> {
         let sampling = &self.sampling;
+        let seconds = |value: f64| (0.0..=86_400.0).contains(&value);
         let rules = [
             (
                 (0.0..=1.0).contains(&self.max_api_error_rate),
@@ -424,10 +438,46 @@ impl EvalConfig {
                 (1_000_000..=1 << 60).contains(&self.judging.wasm_fuel_per_second),
                 "judging.wasm_fuel_per_second must be between 1000000 and 1152921504606846976",
             ),
-            (self.watch.poll_s > 0.0, "watch.poll_s must be above 0"),
+            (
+                seconds(self.watch.poll_s) && self.watch.poll_s > 0.0,
+                "watch.poll_s must be above 0, and at most a day",
+            ),
+            (
+                seconds(self.generator.connect_timeout_s)
+                    && seconds(self.generator.silence_timeout_s)
+                    && seconds(self.server.ready_timeout_s)
+                    && seconds(self.server.stop_grace_s),
+                "generator and server timeouts must be between 0 and 86400 (a day)",
+            ),
         ];
         if let Some((_, rule)) = rules.into_iter().find(|(holds, _)| !holds) {
             return Err(rule.to_owned());
+        }
+        // A name that nothing has would choose nothing, without a word.
+        for (key, slug) in [
+            ("selection.dataset", &self.selection.dataset),
+            ("compare.dataset", &self.compare.dataset),
+            ("compare.humaneval", &self.compare.humaneval),
+            ("compare.mbpp", &self.compare.mbpp),
+        ] {
+            if !self.datasets.contains_key(slug) {
+                let near = nearest(slug, self.datasets.keys().map(String::as_str));
+                return Err(format!(
+                    "{key} names {slug:?}, for which there is no [datasets.{slug}]{near}"
+                ));
+            }
+        }
+        for (key, metric) in [
+            ("selection.metric", &self.selection.metric),
+            ("selection.tie_break", &self.selection.tie_break),
+        ] {
+            if !CHOOSING.contains(&metric.as_str()) {
+                let near = nearest(metric, CHOOSING.into_iter());
+                return Err(format!(
+                    "{key}: {metric:?} cannot choose a checkpoint; known: {}{near}",
+                    CHOOSING.join(", ")
+                ));
+            }
         }
         for (number, tier) in &self.tiers {
             for slug in &tier.datasets {
@@ -571,6 +621,16 @@ impl DatasetConfig {
                 .map_err(|error: judge::ParseCompareError| error.to_string()),
         }
     }
+}
+
+/// Where a text stops being TOML, and why, on one line.
+fn no_toml(error: &toml::de::Error, text: &str) -> String {
+    let start = error.span().map_or(0, |span| span.start);
+    let before = text.get(..start).unwrap_or_default();
+    let line = before.matches('\n').count() + 1;
+    let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+    let message = error.message().replace('\n', ", ");
+    format!("line {line}, column {column}: {message}")
 }
 
 fn range(text: &str) -> Option<std::ops::RangeInclusive<u64>> {
@@ -742,6 +802,25 @@ mod tests {
                 "[datasets.own]\nfile = []\n",
                 "there is no key `datasets.own.file`; did you mean `files`?",
             ),
+            (
+                "[selection]\nmetric = \"exec_sucess_rate\"\n",
+                "selection.metric: \"exec_sucess_rate\" cannot choose a checkpoint; known: \
+                 exec_success_rate, accepted_at_1, pass_ratio_mean, pass@1, pass@5, pass@10, pass@50, pass@100; \
+                 did you mean `exec_success_rate`?",
+            ),
+            (
+                "[selection]\ndataset = \"codecontest_valid\"\n",
+                "selection.dataset names \"codecontest_valid\", for which there is no \
+                 [datasets.codecontest_valid]; did you mean `codecontests_valid`?",
+            ),
+            (
+                "[watch]\npoll_s = inf\n",
+                "watch.poll_s must be above 0, and at most a day",
+            ),
+            (
+                "[server]\nready_timeout_s = -1.0\n",
+                "generator and server timeouts must be between 0 and 86400 (a day)",
+            ),
             ("xyzzy = 1\n", "there is no key `xyzzy`"),
             ("sampling = 1\n", "`sampling` must be a table"),
             (
@@ -768,9 +847,12 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(load(text).expect_err(text), expected, "case: {text}");
         }
-        let error = load("[sampling\n").expect_err("no TOML");
-        assert!(error.contains("line 1"), "{error}");
+        let error = load("out = \"größer\"\n[sampling\n").expect_err("no TOML");
+        assert_eq!(error, "line 2, column 10: unclosed table, expected `]`");
         let error = load("[sampling]\ntop_p = \"high\"\n").expect_err("no number");
-        assert!(error.contains("top_p"), "{error}");
+        assert_eq!(
+            error,
+            "invalid type: string \"high\", expected f64 in `sampling.top_p`"
+        );
     }
 }

@@ -245,7 +245,13 @@ impl ResultsFolder {
         let path = self.path.join("summary.json");
         if path.exists() {
             for (slug, old) in Summary::read(&path)?.datasets {
-                datasets.entry(slug).or_insert(old);
+                let new = datasets.entry(slug).or_insert_with(|| old.clone());
+                if new.wall_clock_time.is_none() && new.n_samples == old.n_samples {
+                    // Nothing was judged this time, so what was measured then still stands.
+                    new.wall_clock_time = old.wall_clock_time;
+                    let throughput = old.metric("throughput");
+                    new.metrics.insert("throughput".into(), throughput);
+                }
             }
         }
         write_json(&self.path.join("metrics.json"), &flat_metrics(&datasets))?;
