@@ -408,6 +408,15 @@ fn a_checkpoint_that_is_deleted_too_early_is_left_out_and_the_others_go_on() {
     assert_eq!(ended.code, 0, "{}", ended.stderr);
     assert!(folder.join("outputs/eval_step_500/summary.json").exists());
     assert!(!folder.join("outputs/eval_step_1000").exists());
+    // Nor is a server started for it.
+    let ended = folder
+        .run("eval --config eval.toml --generator vllm --checkpoint-dir run --step 1000 --tier 1");
+    assert_eq!(ended.code, 2, "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("cut off in its header"),
+        "{}",
+        ended.stderr
+    );
     // No server: tried again in each round, and no success at the end.
     let line = "watch run --config eval.toml --once --out other --base-url http://127.0.0.1:1/v1 \
                 --set generator.retries=0";

@@ -18,6 +18,7 @@ use crate::error::EvalError;
 use crate::generate::ServerHome;
 use crate::pipeline::{Evaluated, Observer, Plan, Progress, Stage, Subject, SubjectKind, evaluate};
 use crate::results::{Start, Summary, lock};
+use crate::safetensors::Header;
 use crate::select::{BestCheckpoint, refresh};
 use crate::trainer_log::read_trainer_log;
 
@@ -143,7 +144,10 @@ impl Campaign {
                     "--checkpoint-dir DIR --step N, or --model PATH; --base-url asks a server that runs",
                 ));
             };
-            checkpoint::weight_files(model)?;
+            // A server would find out after minutes.
+            for file in checkpoint::weight_files(model)? {
+                Header::read(&file)?;
+            }
             if !model.join("config.json").is_file() {
                 return Err(EvalError::invalid(format!(
                     "{} is no Hugging Face model: no config.json",
