@@ -179,7 +179,7 @@ class Handler(BaseHTTPRequestHandler):
         if fault in ("two_choices", "ended_twice", "no_choice"):
             self.stream()
             if fault != "no_choice":
-                self.event(chat, "one", "stop")
+                self.event(chat, "one", "stop" if fault == "ended_twice" else None)
                 self.event(chat, "two", "stop", index=int(fault == "two_choices"))
             self.chunk(b"data: [DONE]\n\n")
             return self.chunk(b"")

@@ -662,6 +662,15 @@ mod tests {
                 let outcome = outcome(status, streamed, body.as_bytes());
                 let word = outcome.as_ref().map_or_else(Trouble::word, |_| "whole");
                 assert_eq!(word, expected, "{version} {name}: {outcome:?}");
+                if let Err(trouble) = &outcome
+                    && body.contains("EngineCore encountered")
+                {
+                    // Also where it is said in the midst of a stream, under 200.
+                    assert!(
+                        trouble.detail().contains("EngineCore encountered"),
+                        "{name}"
+                    );
+                }
                 if let Ok(generated) = outcome {
                     whole += 1;
                     assert!(matches!(
