@@ -366,6 +366,10 @@ fn a_prompt_that_is_too_long_is_its_own_and_never_wrong() {
             (&json!(144), &json!(144))
         );
         assert_eq!(row["truncated"], true);
+        let requests = rows(&folder.join("requests.jsonl"));
+        let sent = requests.iter().find(|row| row.to_string().contains("<8>"));
+        let limit = if counts { 144 } else { 2048 };
+        assert_eq!(sent.expect("asked")["body"]["max_tokens"], limit);
         assert_eq!(
             summary["truncation_rate"]
                 .as_f64()
