@@ -159,8 +159,8 @@ fn references_and_several_datasets_in_one_folder() {
         "other.jsonl",
         PROBLEMS.replace("tiny", "second").replace("t/", "u/"),
     );
-    let ended = folder
-        .run("judge --dataset p.jsonl --dataset other.jsonl --completions reference --out both");
+    let line = "judge --dataset p.jsonl --dataset other.jsonl --completions reference --out both";
+    let ended = folder.run(line);
     assert_eq!(ended.code, 0, "{}", ended.stderr);
     for slug in ["tiny", "second"] {
         let verdicts = rows(&folder.join(format!("both/verdicts/{slug}.jsonl")));
@@ -175,6 +175,11 @@ fn references_and_several_datasets_in_one_folder() {
     }
     let summary = json(&folder.join("both/summary.json"));
     assert_eq!(summary["datasets"].as_object().expect("an object").len(), 2);
+    // Again, with nothing left to judge: what was measured still stands.
+    assert!(summary["datasets"]["tiny"]["wall_clock_time"].is_f64());
+    let ended = folder.run(line);
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    assert_eq!(json(&folder.join("both/summary.json")), summary);
 }
 
 #[test]

@@ -213,33 +213,36 @@ impl ResultsFolder {
         RowLog::open(folder.join(format!("{dataset}.jsonl")), ids)
     }
 
-    /// Writes `metrics.json` and `summary.json`.
+    /// Writes `metrics.json` and `summary.json`. Numbers of datasets that the folder has and `datasets` has
+    /// not are kept, and so are times that were measured when everything was judged already.
     ///
     /// # Errors
     ///
-    /// A file cannot be written; the old one is then still there.
+    /// A file cannot be written; the old one is then still there. Or the summary that is there cannot be
+    /// read.
     pub fn write_summary(
         &self,
         datasets: &BTreeMap<String, DatasetSummary>,
     ) -> Result<(), EvalError> {
-        write_json(&self.path.join("metrics.json"), &flat_metrics(datasets))?;
-        let summary = Summary {
-            schema: Summary::SCHEMA.into(),
-            evaluation: None,
-            datasets: datasets.clone(),
-        };
-        write_json(&self.path.join("summary.json"), &summary)
+        self.write(None, datasets.clone()).map(drop)
     }
 
-    /// The same for an evaluation, of which it says what was evaluated. Numbers of datasets that
-    /// the folder has and `datasets` has not are kept.
+    /// The same for an evaluation, of which it says what was evaluated.
     ///
     /// # Errors
     ///
-    /// Those of [`ResultsFolder::write_summary`], or the summary that is there cannot be read.
+    /// Those of [`ResultsFolder::write_summary`].
     pub fn write_evaluation(
         &self,
         evaluation: Evaluation,
+        datasets: BTreeMap<String, DatasetSummary>,
+    ) -> Result<Summary, EvalError> {
+        self.write(Some(evaluation), datasets)
+    }
+
+    fn write(
+        &self,
+        evaluation: Option<Evaluation>,
         mut datasets: BTreeMap<String, DatasetSummary>,
     ) -> Result<Summary, EvalError> {
         let path = self.path.join("summary.json");
@@ -257,7 +260,7 @@ impl ResultsFolder {
         write_json(&self.path.join("metrics.json"), &flat_metrics(&datasets))?;
         let summary = Summary {
             schema: Summary::SCHEMA.into(),
-            evaluation: Some(evaluation),
+            evaluation,
             datasets,
         };
         write_json(&path, &summary)?;
