@@ -619,6 +619,7 @@ mod tests {
         let mut whole = 0;
         for version in ["0.16.0", "0.32.0"] {
             let Ok(files) = std::fs::read_dir(format!("{transcripts}/{version}")) else {
+                assert!(std::env::var_os("CI").is_none(), "CI skips nothing");
                 eprintln!("skipped: {transcripts}/{version} is not there");
                 return;
             };
