@@ -281,6 +281,7 @@ impl Campaign {
         let mut looks: BTreeMap<u64, Look> = BTreeMap::new();
         let mut failures: BTreeMap<u64, u32> = BTreeMap::new();
         let mut gone: BTreeSet<u64> = BTreeSet::new();
+        let mut lost: BTreeMap<u64, u32> = BTreeMap::new();
         let mut rounds = 0;
         if let Some(step) = until.step
             && self.config.datasets_of(&self.config.due(step))?.is_empty()
@@ -354,9 +355,18 @@ impl Campaign {
                     // The trainer is in the middle of deleting it.
                     Err(error) if self.is_lost(run, step, &error) => {
                         looks.remove(&step);
+                        // One that only looks whole must not be tried for ever.
+                        let times = lost.entry(step).or_default();
+                        *times += 1;
+                        let next = match *times < TRIES {
+                            true => "left alone unless it becomes whole again",
+                            false => "left out",
+                        };
+                        if *times >= TRIES {
+                            failures.insert(step, TRIES);
+                        }
                         observer.on(Progress::Note(format!(
-                            "step {step}: files of the checkpoint went away ({error}); it is left alone unless \
-                             it becomes whole again"
+                            "step {step}: files of the checkpoint went away ({error}); it is {next}"
                         )))?;
                     }
                     Err(error) => return Err(error),
