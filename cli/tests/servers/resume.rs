@@ -137,7 +137,9 @@ fn mixed(count: usize) -> (Folder, Value) {
 fn killed_at_twenty_random_points_it_ends_with_the_same_files() {
     const COUNT: usize = 200;
     const KILLS: usize = 20;
-    let line = |url: &str| format!("eval --config eval.toml --step 500 --base-url {url}");
+    // One worker, so that judging falls behind on every machine.
+    let line =
+        |url: &str| format!("eval --config eval.toml --step 500 --workers 1 --base-url {url}");
     let (whole, plan) = mixed(COUNT);
     let fake = Fake::start(&whole, &plan);
     let ended = whole.run(&line(&fake.url()));
@@ -213,7 +215,7 @@ fn killed_at_twenty_random_points_it_ends_with_the_same_files() {
         let lost: Vec<&String> = before.difference(&last).collect();
         assert!(lost.is_empty(), "{kind}: {lost:?}");
     }
-    assert!(behind > 0, "judging was never behind");
+    assert!(behind > 4, "judging was never behind: {behind}");
     let asked = asked();
     assert!(
         asked <= COUNT + KILLS * 4,
