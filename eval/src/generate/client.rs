@@ -519,6 +519,7 @@ impl Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::generate::serve::try_out;
 
     #[test]
     fn a_text_is_cut_at_the_first_stop_string_whoever_knew_it() {
@@ -712,13 +713,9 @@ mod tests {
                 });
             }
         });
-        let config = crate::config::EvalConfig::load(None, &[]).expect("the defaults");
+        let config = defaults();
         let client = Client::new(&base, &config.generator).expect("a client");
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .expect("a runtime");
-        runtime.block_on(async {
+        runtime().block_on(async {
             // vLLM closes after five seconds; a request that crosses that is lost.
             for (idle_ms, connections) in [(0, 1), (500, 1), (4500, 2)] {
                 tokio::time::sleep(Duration::from_millis(idle_ms)).await;
@@ -727,5 +724,45 @@ mod tests {
                 assert_eq!(accepted, connections, "after {idle_ms} ms");
             }
         });
+    }
+
+    #[test]
+    fn a_server_that_takes_no_connection_is_left_long_before_it_counts_as_silent() {
+        use std::net::{SocketAddr, TcpStream};
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let listener = runtime().block_on(async {
+            let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+            socket.bind(address).expect("a port");
+            socket.listen(1).expect("listens").into_std().expect("ours")
+        });
+        let address = listener.local_addr().expect("bound");
+        // Its queue gets full: who comes then is neither taken nor refused.
+        let patience = Duration::from_millis(300);
+        let connect = || TcpStream::connect_timeout(&address, patience).ok();
+        let queue: Vec<TcpStream> = std::iter::from_fn(connect).take(100).collect();
+        assert!(queue.len() < 100, "the queue is endless");
+        let mut config = defaults();
+        config.generator.connect_timeout_s = 0.3;
+        config.generator.silence_timeout_s = 600.0;
+        let base = format!("http://{address}/v1");
+        let client = Client::new(&base, &config.generator).expect("a client");
+        let asked = try_out(&client, "m", Style::Chat, &config.sampling);
+        // The kernel gives up after half a minute.
+        let bound = Duration::from_secs(20);
+        let outcome = runtime()
+            .block_on(async { tokio::time::timeout(bound, asked).await })
+            .expect("is left before the kernel gives up");
+        assert_eq!(outcome.expect_err("nobody answers").word(), "server_failed");
+    }
+
+    fn defaults() -> crate::config::EvalConfig {
+        crate::config::EvalConfig::load(None, &[]).expect("the defaults")
+    }
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime")
     }
 }
