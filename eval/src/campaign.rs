@@ -547,15 +547,16 @@ mod tests {
         }
     }
 
-    /// Keeps the notes; does something when an evaluation begins.
-    struct Meanwhile<F: FnMut() + Send>(Vec<String>, F);
+    /// Keeps the notes; does something at each.
+    struct Meanwhile<F: FnMut(&str) + Send>(Vec<String>, F);
 
-    impl<F: FnMut() + Send> Observer for Meanwhile<F> {
+    /// What the note says with which an evaluation begins.
+    const BEGINS: &str = ": tier ";
+
+    impl<F: FnMut(&str) + Send> Observer for Meanwhile<F> {
         fn on(&mut self, progress: Progress<'_>) -> Result<(), EvalError> {
             if let Progress::Note(text) = progress {
-                if text.contains(": tier ") {
-                    (self.1)();
-                }
+                (self.1)(&text);
                 self.0.push(text);
             }
             Ok(())
@@ -602,9 +603,11 @@ mod tests {
         ] {
             let model = checkpoint(&run, 500);
             let campaign = campaign(&folder.path().join("out"));
-            let mut seen = Meanwhile(Vec::new(), || {
-                // The rest of the step's folder is still there.
-                fs::remove_file(model.join(file)).expect("removed");
+            let mut seen = Meanwhile(Vec::new(), |note| {
+                if note.contains(BEGINS) {
+                    // The rest of the step's folder is still there.
+                    fs::remove_file(model.join(file)).expect("removed");
+                }
             });
             let once = Until {
                 once: true,
@@ -621,6 +624,34 @@ mod tests {
     }
 
     #[test]
+    fn a_checkpoint_whose_files_keep_going_away_is_left_out() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let run = folder.path().join("run");
+        let file = checkpoint(&run, 500).join("config.json");
+        let mut begun = 0;
+        let mut seen = Meanwhile(Vec::new(), |note| {
+            if note.contains(BEGINS) {
+                begun += 1;
+                assert!(begun <= TRIES, "it is tried for ever");
+                fs::remove_file(&file).expect("removed");
+            } else {
+                fs::write(&file, "{}").expect("back again");
+            }
+        });
+        let until = Until {
+            once: false,
+            step: Some(500),
+        };
+        let error = campaign(&folder.path().join("out"))
+            .watch(&run, until, &mut seen, &mut |_| Ok(()))
+            .expect_err("it is left out");
+        assert_eq!(error.to_string(), "steps that could not be evaluated: 500");
+        let last = seen.0.last().expect("notes");
+        assert!(last.ends_with("it is left out"), "{:?}", seen.0);
+        assert_eq!(begun, TRIES);
+    }
+
+    #[test]
     fn watching_until_a_step_that_is_never_due_is_refused() {
         let folder = tempfile::tempdir().expect("a folder");
         let campaign = campaign(&folder.path().join("out"));
@@ -628,7 +659,7 @@ mod tests {
             once: false,
             step: Some(750),
         };
-        let mut seen = Meanwhile(Vec::new(), || {});
+        let mut seen = Meanwhile(Vec::new(), |_| {});
         let error = campaign
             .watch(folder.path(), until, &mut seen, &mut |_| Ok(()))
             .expect_err("never due");
