@@ -36,7 +36,7 @@ mod protocol;
 mod serve;
 #[path = "../../cell/src/step.rs"]
 mod step;
-#[path = "../../cell/src/sys.rs"]
+#[path = "../../cell/src/sys/mod.rs"]
 #[allow(dead_code, reason = "shared with the cell, which builds the root")]
 mod sys;
 #[path = "../../cell/src/watch.rs"]
