@@ -13,11 +13,11 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use eval::{
-    Answer, Completions, Dataset, DatasetSummary, EvalError, ExtractRule, Ledger, ResultsFolder,
-    Scan, Start, judge_answers, scan,
+    Answer, Completions, Dataset, DatasetSummary, EvalError, ExtractRule, Ledger, Mode,
+    ResultsFolder, Scan, Start, Target, extract, judge_answers, scan,
 };
 use executor::{Cancel, Runner};
-use judge::Judge;
+use judge::{Judge, SubmissionSource};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -185,6 +185,16 @@ fn refuse_missing(jobs: &[Job], name: &Path, allowed: bool) -> Result<(), Failur
     Err(Failure::bad_input(message).hint(hint))
 }
 
+/// Whether an answer that is taken for the rest of its prompt has its code in a fence.
+fn continues_with_a_fence(answer: &Answer) -> bool {
+    let SubmissionSource::Continuation(text) = &answer.submission.source else {
+        return false;
+    };
+    let text = String::from_utf8_lossy(text);
+    let (mode, _) = extract(&text, Target::Function, ExtractRule::Chat, true);
+    mode == Mode::Fenced
+}
+
 /// The first few ids of a list.
 fn some_of(ids: &[String]) -> String {
     let named: Vec<String> = ids
@@ -341,12 +351,20 @@ impl Judgement<'_> {
             recorded,
         })?;
         let mut ledgers = BTreeMap::from([(slug.to_owned(), ledger)]);
+        let mut fenced = 0;
+        let answers = self.answers(&dataset).map(|answers| {
+            let answers = answers.map_err(anyhow::Error::from)?;
+            fenced += answers
+                .iter()
+                .filter(|answer| continues_with_a_fence(answer))
+                .count() as u64;
+            Ok(answers)
+        });
         judge_answers(
             self.judge,
             self.cancel,
             &mut ledgers,
-            self.answers(&dataset)
-                .map(|answers| answers.map_err(anyhow::Error::from)),
+            answers,
             &mut |verdict| reporter.on(&Event::Verdict(verdict)),
         )?;
         let ledger = ledgers.remove(slug).expect("put there above");
@@ -367,6 +385,13 @@ impl Judgement<'_> {
             sandbox: self.sandbox.clone(),
             folder: folder.path().to_owned(),
         }))?;
+        if fenced > 0 && self.extract == ExtractRule::Auto {
+            say(format!(
+                "note: {slug}: code in a Markdown fence was judged as text that continues its prompt, fence and \
+                 all, which is the rule for rows of task_id and completion ({}); --extract chat takes it out\n",
+                counted(fenced, "such completion")
+            ));
+        }
         let failure = judged.too_many_failures.map(|failures| {
             Failure::new(ExitCode::OurFailure, failures.to_string())
                 .hint("the same command judges these again, and keeps the other verdicts")

@@ -389,6 +389,59 @@ fn a_full_disk_is_our_failure_and_loses_nothing() {
 }
 
 #[test]
+fn chat_answers_in_rows_that_continue_prompts_are_pointed_out() {
+    let folder = Folder::new();
+    let problem = serde_json::json!({
+        "problem_id": "h/0", "dataset": "h", "kind": "check", "entry_point": "f",
+        "prompt": "def f(x):\n", "test": "def check(candidate):\n    assert candidate(1) == 2\n",
+    });
+    let code = "def f(x):\n    return x + 1\n";
+    let texts = [
+        format!("Here:\n```python\n{code}```\n"),
+        // A fence that begins behind the code holds none of it.
+        "    return x + 1\n```\n".to_owned(),
+        "    return x + 1\n".to_owned(),
+    ];
+    let rows: String = texts
+        .iter()
+        .map(|text| {
+            format!(
+                "{}\n",
+                serde_json::json!({"task_id": "h/0", "completion": text})
+            )
+        })
+        .collect();
+    folder
+        .file("p.jsonl", format!("{problem}\n"))
+        .file("c.jsonl", rows);
+    let judged = |flags: &str| {
+        let ended = folder.run(&format!(
+            "judge --dataset p.jsonl --completions c.jsonl --fresh {flags}"
+        ));
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+        let verdicts = error_types(&folder);
+        (verdicts, ended.stderr)
+    };
+    let (verdicts, said) = judged("");
+    assert_eq!(verdicts, ["syntax_error", "syntax_error", "success"]);
+    assert!(
+        said.contains("(1 such completion); --extract chat takes it out\n"),
+        "{said}"
+    );
+    for rule in ["chat", "completion"] {
+        let (verdicts, said) = judged(&format!("--extract {rule}"));
+        assert_eq!(verdicts[0] == "success", rule == "chat");
+        assert!(!said.contains("note:"), "{rule}: {said}");
+    }
+}
+
+fn error_types(folder: &Folder) -> Vec<String> {
+    let verdicts = rows(&folder.join("codejury-out/h/verdicts/h.jsonl")).into_iter();
+    let word = |row: Value| row["error_type"].as_str().expect("a word").to_owned();
+    verdicts.map(word).collect()
+}
+
+#[test]
 fn datasets_are_listed_shown_imported_and_checked() {
     let folder = tiny();
     assert_transcript!(
