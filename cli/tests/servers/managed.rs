@@ -308,6 +308,36 @@ fn a_guard_that_is_told_to_end_ends_its_server() {
 }
 
 #[test]
+fn a_guard_that_is_killed_leaves_no_server() {
+    // The server goes on meanwhile, or it has to be started again.
+    for fault in [None, Some("die")] {
+        let folder = setup(8, "chat");
+        let faults = fault.map(|fault| json!({"match": "<3>", "times": 1, "do": fault}));
+        let mut plan = plan(&folder, 8, json!(Vec::from_iter(faults)));
+        plan["start"] = json!("once");
+        plan["worker"] = json!(true);
+        plan["delay_s"] = json!(0.3);
+        managed(&folder, &plan, "");
+        let mut child = folder
+            .command(MANAGED.split_whitespace())
+            .spawn()
+            .expect("starts");
+        wait_until("it generates", || {
+            !rows(&folder.join("requests.jsonl")).is_empty()
+        });
+        let is_guard = |pid: &i32| {
+            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            line.split(|byte| *byte == 0).nth(1) == Some(b"guard")
+        };
+        let guard = left(&folder).into_iter().find(is_guard).expect("a guard");
+        kill(Pid::from_raw(guard), Signal::SIGKILL).expect("killed");
+        assert!(child.wait().expect("ended").success(), "{fault:?}");
+        assert_eq!(summary(&folder)["accepted_at_1"], 1.0, "{fault:?}");
+        assert_eq!(left(&folder), [0; 0], "{fault:?}");
+    }
+}
+
+#[test]
 fn watching_ends_and_says_which_steps_failed() {
     for (until, tries) in [("--once", 1), ("--until-step 500", 3)] {
         let folder = setup(2, "chat");

@@ -9,21 +9,25 @@
 //! The guard is codejury itself, as `codejury guard`: it starts the server and waits. When its
 //! standard input ends, because codejury closed it or was killed, it sends SIGTERM, waits, and kills
 //! the group. So no server outlives us, whatever ends us, and the server's memory is free for the
-//! next one.
+//! next one. The input is a socket, on which the guard says which group it is: when the guard is
+//! killed, codejury kills that.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
-use std::net::TcpListener;
-use std::os::unix::process::CommandExt as _;
+use std::net::{Shutdown, TcpListener};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill, killpg};
+use nix::sys::socket::{MsgFlags, send};
 use nix::unistd::Pid;
 
 use super::client::{Ask, Client, Served, Trouble};
@@ -45,8 +49,8 @@ pub(crate) struct Server {
     guard: Child,
     /// What was started.
     pub(crate) command: Vec<String>,
-    /// Closing it ends the server.
-    leash: Option<ChildStdin>,
+    /// Shutting it down ends the server. What comes from it is the server's process group.
+    leash: UnixStream,
     log: PathBuf,
     port: u16,
     grace: Duration,
@@ -99,6 +103,10 @@ impl Launch {
         let log = File::create(&self.log).map_err(EvalError::write(&self.log))?;
         let also = log.try_clone().map_err(EvalError::write(&self.log))?;
         let grace = Duration::from_secs_f64(config.stop_grace_s);
+        let cannot = |error: io::Error| {
+            EvalError::failed(format!("cannot start {}: {error}", self.guard[0]))
+        };
+        let (leash, end) = UnixStream::pair().map_err(cannot)?;
         let mut guard = Command::new(&self.guard[0]);
         guard
             .args(&self.guard[1..])
@@ -108,18 +116,15 @@ impl Launch {
             .args(&command)
             .envs(&config.env)
             .envs(self.device(config))
-            .stdin(Stdio::piped())
+            .stdin(OwnedFd::from(end))
             .stdout(log)
             .stderr(also)
             // Ctrl-C is ours to handle: the server must live until its requests are cancelled.
             .process_group(0);
-        let mut guard = guard.spawn().map_err(|error| {
-            EvalError::failed(format!("cannot start {}: {error}", self.guard[0]))
-        })?;
         Ok(Server {
             command,
-            leash: guard.stdin.take(),
-            guard,
+            leash,
+            guard: guard.spawn().map_err(cannot)?,
             log: self.log.clone(),
             port,
             grace,
@@ -159,7 +164,22 @@ impl Server {
 
     /// How it ended, if it has.
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
-        self.guard.try_wait().ok().flatten()
+        let status = self.guard.try_wait().ok().flatten()?;
+        if status.signal().is_some() {
+            self.end_orphan();
+        }
+        Some(status)
+    }
+
+    /// Kills the server of a guard that was killed.
+    fn end_orphan(&mut self) {
+        let mut group = String::new();
+        // The guard's end is closed: what it has said is all there is, and is read once.
+        if self.leash.read_to_string(&mut group).is_ok()
+            && let Ok(group) = group.trim().parse()
+        {
+            kill_group(Pid::from_raw(group), || {});
+        }
     }
 
     /// Waits until it has generated a token for each endpoint that will be used.
@@ -240,7 +260,7 @@ impl Server {
 
     /// Begins to end it, so that several end at the same time.
     pub(crate) fn let_go(&mut self) {
-        drop(self.leash.take());
+        let _ = self.leash.shutdown(Shutdown::Write);
     }
 
     /// Ends it in the right order and waits until it is gone. Does not wait longer than its grace
@@ -249,7 +269,7 @@ impl Server {
         self.let_go();
         let deadline = Instant::now() + self.grace + Duration::from_secs(10);
         while Instant::now() < deadline {
-            if !matches!(self.guard.try_wait(), Ok(None)) {
+            if self.ended().is_some() {
                 return;
             }
             thread::sleep(Duration::from_millis(50));
@@ -257,6 +277,7 @@ impl Server {
         // The guard hangs, which takes a kernel that cannot kill; at least it does not wait on us.
         let _ = self.guard.kill();
         let _ = self.guard.wait();
+        self.end_orphan();
     }
 }
 
@@ -403,8 +424,17 @@ fn diagnosis(shown: &[String]) -> Option<&'static str> {
         .map(|(_, hint)| hint)
 }
 
-/// The body of `codejury guard`: starts `command`, and ends it with its whole process group when
-/// standard input ends, or `stop` says so because the guard itself was told to end. Returns the
+/// Kills what is left of a process group, and waits until it is gone; `reap` is called meanwhile.
+fn kill_group(group: Pid, mut reap: impl FnMut()) {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while killpg(group, Signal::SIGKILL) != Err(Errno::ESRCH) && Instant::now() < deadline {
+        reap();
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The body of `codejury guard`: starts `command`, writes the id of its process group to standard
+/// input if that is a socket, and ends the whole group when standard input ends, or `stop` says so because the guard itself was told to end. Returns the
 /// exit status of the command, or 128 + the signal's number.
 ///
 /// # Errors
@@ -425,6 +455,8 @@ pub fn guard(
         .spawn()
         .map_err(|error| EvalError::invalid(format!("cannot start {program:?}: {error}")))?;
     let group = Pid::from_raw(child.id() as i32);
+    // Whoever cannot be told does without.
+    let _ = send(0, format!("{group}\n").as_bytes(), MsgFlags::MSG_NOSIGNAL);
     let (let_go, leash) = mpsc::channel();
     thread::spawn(move || {
         let mut input = io::stdin().lock();
@@ -448,12 +480,7 @@ pub fn guard(
         }
     };
     // Its engine and workers may outlive it.
-    let deadline = Instant::now() + Duration::from_secs(5);
-    while killpg(group, Signal::SIGKILL) != Err(Errno::ESRCH) && Instant::now() < deadline {
-        let _ = child.try_wait();
-        thread::sleep(Duration::from_millis(20));
-    }
-    use std::os::unix::process::ExitStatusExt as _;
+    kill_group(group, || drop(child.try_wait()));
     Ok(match status {
         None => 0,
         Some(status) => status
