@@ -10,7 +10,7 @@
 //! standard input ends, because codejury closed it or was killed, it sends SIGTERM, waits, and kills
 //! the group. So no server outlives us, whatever ends us, and the server's memory is free for the
 //! next one. The input is a socket, on which the guard says which group it is: when the guard is
-//! killed, codejury kills that.
+//! killed, codejury ends that.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -171,14 +171,15 @@ impl Server {
         Some(status)
     }
 
-    /// Kills the server of a guard that was killed.
+    /// Ends the server of a guard that was killed.
     fn end_orphan(&mut self) {
         let mut group = String::new();
         // The guard's end is closed: what it has said is all there is, and is read once.
         if self.leash.read_to_string(&mut group).is_ok()
             && let Ok(group) = group.trim().parse()
         {
-            kill_group(Pid::from_raw(group), || {});
+            let group = Pid::from_raw(group);
+            end_group(group, self.grace, || kill(group, None).is_ok());
         }
     }
 
@@ -424,11 +425,20 @@ fn diagnosis(shown: &[String]) -> Option<&'static str> {
         .map(|(_, hint)| hint)
 }
 
-/// Kills what is left of a process group, and waits until it is gone; `reap` is called meanwhile.
-fn kill_group(group: Pid, mut reap: impl FnMut()) {
+/// Ends a process group in the right order: the leader, if it `leads` still, gets SIGTERM and ends the
+/// others; what is left after `grace` is killed. Waits until all are gone.
+fn end_group(group: Pid, grace: Duration, mut leads: impl FnMut() -> bool) {
+    if leads() {
+        let _ = kill(group, Signal::SIGTERM);
+    }
+    let deadline = Instant::now() + grace;
+    while leads() && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(50));
+    }
+    // Its engine and workers may outlive it.
     let deadline = Instant::now() + Duration::from_secs(5);
     while killpg(group, Signal::SIGKILL) != Err(Errno::ESRCH) && Instant::now() < deadline {
-        reap();
+        leads();
         thread::sleep(Duration::from_millis(20));
     }
 }
@@ -471,16 +481,10 @@ pub fn guard(
             Err(_) => break None,
         }
         if leash.recv_timeout(Duration::from_millis(100)).is_ok() || stop() {
-            let _ = kill(group, Signal::SIGTERM);
-            let deadline = Instant::now() + grace;
-            while Instant::now() < deadline && matches!(child.try_wait(), Ok(None)) {
-                thread::sleep(Duration::from_millis(50));
-            }
             break None;
         }
     };
-    // Its engine and workers may outlive it.
-    kill_group(group, || drop(child.try_wait()));
+    end_group(group, grace, || matches!(child.try_wait(), Ok(None)));
     Ok(match status {
         None => 0,
         Some(status) => status
