@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from codejury import Judge, RequestRejected, SandboxFailed, ServerStartError, ServerUnavailable, Verdict, default_judge
+from codejury import Judge, RequestRejected, ServerStartError, ServerUnavailable, default_judge
 
 RIGHT = "```python\na, b = map(int, input().split())\nprint(a + b)\n```"
 

@@ -125,44 +125,6 @@ def test_submit():
     right = SubmitRequest(dataset="mine", id=7, completion=RIGHT, config=config())
     result = both(sandbox_fusion.submit, sandbox_fusion.submit_async, right)
     assert result.accepted and result.id == 7 and len(result.tests) == 2 and "input()" in result.extracted_code
-    wrong = SubmitRequest(dataset="mine", id="7", completion="```python\nprint(3)\n```", config=config())
-    result = both(sandbox_fusion.submit, sandbox_fusion.submit_async, wrong)
-    assert not result.accepted and result.id == "7" and [test.passed for test in result.tests] == [True, False]
-
-
-def test_submit_safe():
-    right = SubmitRequest(dataset="mine", id=7, completion=RIGHT, config=config())
-    assert both(sandbox_fusion.submit_safe, sandbox_fusion.submit_safe_async, right).accepted
-    unknown = SubmitRequest(dataset="mine", id=7, completion=RIGHT, config=config(dataset_type="NoSuchDataset"))
-    assert not both(sandbox_fusion.submit_safe, sandbox_fusion.submit_safe_async, unknown, max_attempts=1).accepted
-
-
-def test_prompts():
-    rows = GetPromptsRequest(dataset="mine", config=config([OJ_ROW]))
-    prompts = both(sandbox_fusion.get_prompts, sandbox_fusion.get_prompts_async, rows)
-    assert [prompt.id for prompt in prompts] == [7] and "Add two numbers." in prompts[0].prompt
-    one = GetPromptByIdRequest(dataset="mine", id=7, config=config())
-    assert both(sandbox_fusion.get_prompt_by_id, sandbox_fusion.get_prompt_by_id_async, one).prompt == prompts[0].prompt
-
-
-def test_mbpp_and_humaneval():
-    mbpp = {"id": 11, "content": "Write a function to square a number.", "labels": {"test_setup_code": ""},
-            "test_list": ["assert sq(2) == 4", "assert sq(3) == 9"]}
-    for body, accepted in (("x * x", True), ("x + x", False)):
-        completion = f"```python\ndef sq(x):\n    return {body}\n```"
-        request = SubmitRequest(dataset="mine", id=11, completion=completion, config=config(mbpp, "MBPPDataset"))
-        assert sandbox_fusion.submit(request).accepted is accepted
-    humaneval = {"id": 0, "task_id": "HumanEval/0", "prompt": "def inc(x):\n", "entry_point": "inc",
-                 "test": "def check(f):\n    assert f(1) == 2\n\ncheck(inc)\n", "labels": {}, "content": "def inc(x):\n"}
-    for body, accepted in (("x + 1", True), ("x", False)):
-        request = SubmitRequest(dataset="mine", id=0, completion=f"    return {body}\n", config=config(humaneval, "HumanEvalDataset"))
-        assert sandbox_fusion.submit(request).accepted is accepted
-
-
-def test_submit():
-    right = SubmitRequest(dataset="mine", id=7, completion=RIGHT, config=config())
-    result = both(sandbox_fusion.submit, sandbox_fusion.submit_async, right)
-    assert result.accepted and result.id == 7 and len(result.tests) == 2 and "input()" in result.extracted_code
     wrong = SubmitRequest(dataset="mine", id="seven", completion="```python\nprint(3)\n```", config=config())
     result = both(sandbox_fusion.submit, sandbox_fusion.submit_async, wrong)
     assert not result.accepted and result.id == "seven" and [test.passed for test in result.tests] == [True, False]

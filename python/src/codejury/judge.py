@@ -33,7 +33,6 @@ from typing import (
     Set,
     Tuple,
     Union,
-    overload,
 )
 
 from . import _batch
@@ -42,7 +41,7 @@ from ._batch import Chunk, Completion, Patience, Problem
 from ._endpoint import Endpoint, token_from
 from ._http import Connections, Response
 from ._server import PrivateServer, ServerOptions, SharedServer
-from .errors import CodejuryError, RequestRejected, SandboxFailed, ServerUnavailable
+from .errors import RequestRejected, SandboxFailed, ServerUnavailable
 from .verdict import RunResult, Verdict
 
 __all__ = ["Judge", "default_judge"]
