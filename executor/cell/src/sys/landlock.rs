@@ -1,5 +1,6 @@
 //! Landlock rulesets.
 
+use std::mem::size_of_val;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
@@ -8,49 +9,37 @@ use super::{Errno, check, fstat, open, own};
 /// A ruleset that allows nothing of what `abi` can scope: no signal out of the run, no abstract
 /// socket of others, no TCP. The file system is bounded by the private root.
 pub(crate) fn landlock_scopes(abi: u32, tcp: bool) -> Result<OwnedFd, Errno> {
-    #[repr(C)]
-    struct Ruleset {
-        fs: u64,
-        net: u64,
-        scoped: u64,
-    }
-    let ruleset = Ruleset {
-        fs: 0,
-        net: if abi >= 4 && !tcp { 3 } else { 0 },
-        scoped: if abi >= 6 { 3 } else { 0 },
-    };
-    landlock_create(
-        &raw const ruleset as *const u8,
-        if abi >= 6 { 24 } else { 16 },
-    )
+    landlock_ruleset(abi, 0, tcp)
 }
 
-fn landlock_create(attr: *const u8, size: usize) -> Result<OwnedFd, Errno> {
-    call!(libc::syscall(libc::SYS_landlock_create_ruleset, attr, size, 0_i64) as i64)
-        .map(|fd| own(fd as RawFd))
-}
-
-/// File-system access that `abi` knows: everything is handled, and only what is added is allowed.
+/// The same, and file-system access that `abi` knows: everything is handled, and only what is added
+/// is allowed.
 pub(crate) fn landlock_files(abi: u32, tcp: bool) -> Result<OwnedFd, Errno> {
-    #[repr(C)]
-    struct Ruleset {
-        fs: u64,
-        net: u64,
-        scoped: u64,
-    }
-    let ruleset = Ruleset {
-        fs: landlock_all(abi),
-        net: if abi >= 4 && !tcp { 3 } else { 0 },
-        scoped: if abi >= 6 { 3 } else { 0 },
+    landlock_ruleset(abi, landlock_all(abi), tcp)
+}
+
+fn landlock_ruleset(abi: u32, files: u64, tcp: bool) -> Result<OwnedFd, Errno> {
+    const BIND_AND_CONNECT: u64 = 3;
+    const SOCKETS_AND_SIGNALS: u64 = 3;
+    let attributes = [
+        files,
+        if tcp { 0 } else { BIND_AND_CONNECT },
+        SOCKETS_AND_SIGNALS,
+    ];
+    // As many as this kernel knows.
+    let count = match abi {
+        0..=3 => 1,
+        4 | 5 => 2,
+        _ => 3,
     };
-    let size = if abi >= 6 {
-        24
-    } else if abi >= 4 {
-        16
-    } else {
-        8
-    };
-    landlock_create(&raw const ruleset as *const u8, size)
+    let known = &attributes[..count];
+    call!(libc::syscall(
+        libc::SYS_landlock_create_ruleset,
+        known.as_ptr(),
+        size_of_val(known),
+        0_i64
+    ) as i64)
+    .map(|fd| own(fd as RawFd))
 }
 
 fn landlock_all(abi: u32) -> u64 {
