@@ -354,10 +354,12 @@ impl Judgement<'_> {
         let mut fenced = 0;
         let answers = self.answers(&dataset).map(|answers| {
             let answers = answers.map_err(anyhow::Error::from)?;
-            fenced += answers
-                .iter()
-                .filter(|answer| continues_with_a_fence(answer))
-                .count() as u64;
+            if self.extract == ExtractRule::Auto {
+                let fences = answers
+                    .iter()
+                    .filter(|answer| continues_with_a_fence(answer));
+                fenced += fences.count() as u64;
+            }
             Ok(answers)
         });
         judge_answers(
@@ -385,7 +387,7 @@ impl Judgement<'_> {
             sandbox: self.sandbox.clone(),
             folder: folder.path().to_owned(),
         }))?;
-        if fenced > 0 && self.extract == ExtractRule::Auto {
+        if fenced > 0 {
             say(format!(
                 "note: {slug}: code in a Markdown fence was judged as text that continues its prompt, fence and \
                  all, which is the rule for rows of task_id and completion ({}); --extract chat takes it out\n",

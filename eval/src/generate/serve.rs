@@ -265,7 +265,7 @@ impl Server {
     }
 
     /// Ends it in the right order and waits until it is gone. Does not wait longer than its grace
-    /// and ten seconds.
+    /// and ten seconds; if its guard hangs and has to be killed, twice that.
     pub(crate) fn stop(&mut self) {
         self.let_go();
         let deadline = Instant::now() + self.grace + Duration::from_secs(10);
@@ -444,8 +444,9 @@ fn end_group(group: Pid, grace: Duration, mut leads: impl FnMut() -> bool) {
 }
 
 /// The body of `codejury guard`: starts `command`, writes the id of its process group to standard
-/// input if that is a socket, and ends the whole group when standard input ends, or `stop` says so because the guard itself was told to end. Returns the
-/// exit status of the command, or 128 + the signal's number.
+/// input if that is a socket, and ends the whole group when standard input ends, or `stop` says so
+/// because the guard itself was told to end. Returns the exit status of the command, or 128 + the
+/// signal's number.
 ///
 /// # Errors
 ///
